@@ -1,0 +1,1 @@
+"""The node: agent, supervisor, service forwarder; they know only the Client protocol."""

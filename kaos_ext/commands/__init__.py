@@ -1,0 +1,1 @@
+"""The verbs, and the one grammar that the command line and the magic share."""

@@ -1,0 +1,1 @@
+"""Decisions, pure: what an agent does next, and the folds of its events into status."""

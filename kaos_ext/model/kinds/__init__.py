@@ -1,0 +1,1 @@
+"""Both API groups' kinds as pydantic models, from which the CRDs are rendered."""

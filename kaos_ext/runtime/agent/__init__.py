@@ -1,0 +1,1 @@
+"""The agent runtime: resident loop, chat, A2A, memory events."""

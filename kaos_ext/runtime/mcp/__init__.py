@@ -1,0 +1,1 @@
+"""The MCP server runtime: functions of a Python source become tools."""

@@ -1,0 +1,1 @@
+"""The ModelAPI runtime: a thin proxy to any OpenAI-compatible upstream."""

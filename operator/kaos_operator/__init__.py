@@ -1,0 +1,1 @@
+"""The operator on kopf: thin handlers over pure renderers."""
