@@ -1,0 +1,199 @@
+"""An append-only log in one SQLite file (WAL).
+
+A row is an ascending `id`, never given twice even after trimming, and the columns its `Schema` declares. One process
+writes (the writer's lock); an append is one transaction. `Sync.FULL` makes every commit safe against power loss,
+`Sync.NORMAL` against the death of processes; an append with `sync=True` is always FULL and takes all earlier rows with
+it. Appends may run in another thread than selects, which have a connection of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from kaos_ext.store.errors import FullError, StoreError
+from kaos_ext.store.lock import WriterLock
+
+Value = str | int | float | bytes | None
+Row = dict[str, Value]
+
+
+class Sync(StrEnum):
+    """SQLite's `synchronous`: what a commit survives."""
+
+    FULL = "FULL"
+    NORMAL = "NORMAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Columns beside `id` as (name, SQL type) pairs, and the indexes over them as tuples of column names."""
+
+    columns: tuple[tuple[str, str], ...]
+    indexes: tuple[tuple[str, ...], ...] = ()
+    version: int = 1
+
+
+class Log:
+    """Use `Log.open`; close it to release the writer's lock."""
+
+    def __init__(self, path: Path, schema: Schema, sync: Sync, lock: WriterLock, *, auto_checkpoint: bool) -> None:
+        self.path = path
+        self._schema = schema
+        self._sync = sync
+        self._lock = lock
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._names = tuple(name for name, _ in schema.columns)
+        try:
+            self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._writer.execute("PRAGMA journal_mode=WAL")
+            self._writer.execute(f"PRAGMA synchronous={sync.value}")
+            if not auto_checkpoint:
+                self._writer.execute("PRAGMA wal_autocheckpoint=0")
+            self._create()
+            self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reader.execute("PRAGMA query_only=ON")
+            row = self._writer.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
+        except sqlite3.Error as error:
+            lock.release()
+            raise StoreError(f"{path}: {error}", hint="the file is no log of ours, or damaged") from error
+        self._last = int(row[0]) if row else 0
+        marks = ", ".join("?" * (len(self._names) + 1))
+        # Column names come from the code's own schema, never from data.
+        self._insert = f"INSERT INTO log (id, {', '.join(self._names)}) VALUES ({marks})"  # noqa: S608
+
+    @classmethod
+    def open(cls, path: Path, schema: Schema, *, sync: Sync = Sync.FULL, auto_checkpoint: bool = True) -> Log:
+        """Open or create the log at `path` (0600) and take its writer's lock.
+
+        Raises LockedError when another process writes it, StoreError when it is no log or of another version. With
+        `auto_checkpoint=False` the caller calls `checkpoint()` when it has time.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = WriterLock(path.with_name(path.name + ".lock"))
+        path.touch(mode=0o600, exist_ok=True)
+        return cls(path, schema, sync, lock, auto_checkpoint=auto_checkpoint)
+
+    def _create(self) -> None:
+        columns = ", ".join(f"{name} {kind}" for name, kind in self._schema.columns)
+        self._writer.execute("BEGIN IMMEDIATE")
+        self._writer.execute(f"CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})")
+        self._writer.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        for index in self._schema.indexes:
+            name = "log_" + "_".join(index)
+            self._writer.execute(f"CREATE INDEX IF NOT EXISTS {name} ON log ({', '.join(index)})")
+        self._writer.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (str(self._schema.version),))
+        found = self._writer.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0]
+        self._writer.execute("COMMIT")
+        if found != str(self._schema.version):
+            raise sqlite3.DatabaseError(f"schema version {found}, this program writes {self._schema.version}")
+
+    @property
+    def last_id(self) -> int:
+        """Highest id ever committed (0 in a new log), trimmed rows included."""
+        return self._last
+
+    def append(self, rows: Sequence[Mapping[str, Value]], *, sync: bool = False) -> list[int]:
+        """Commit all `rows` in one transaction and return their ids, ascending.
+
+        A row may bring its own `id` if it is higher than every id before it. Raises FullError when the disk is full
+        and StoreError on any other failure; then nothing of `rows` was kept.
+        """
+        with self._writing:
+            promote = sync and self._sync is not Sync.FULL
+            if promote:
+                self._writer.execute("PRAGMA synchronous=FULL")
+            last = self._last
+            ids: list[int] = []
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                for row in rows:
+                    own = row.get("id")
+                    id = last + 1 if own is None else int(own)
+                    if id <= last:
+                        raise StoreError(f"id {id} is not above {last}")
+                    self._writer.execute(self._insert, (id, *(row.get(name) for name in self._names)))
+                    ids.append(id)
+                    last = id
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise _translated(self.path, error) from error
+                raise
+            finally:
+                if promote:
+                    self._writer.execute(f"PRAGMA synchronous={self._sync.value}")
+            self._last = last
+        for listener in tuple(self._listeners):
+            listener()
+        return ids
+
+    def select(
+        self, where: str = "", parameters: Sequence[Value] = (), *, descending: bool = False, limit: int | None = None
+    ) -> list[Row]:
+        """Rows that match the SQL condition `where`, in the order of their ids."""
+        query = f"SELECT id, {', '.join(self._names)} FROM log"  # noqa: S608
+        query += f" WHERE {where}" if where else ""
+        query += " ORDER BY id" + (" DESC" if descending else "")
+        query += f" LIMIT {int(limit)}" if limit is not None else ""
+        names = ("id", *self._names)
+        with self._reading:
+            return [dict(zip(names, row, strict=True)) for row in self._reader.execute(query, parameters)]
+
+    def count(self, where: str = "", parameters: Sequence[Value] = ()) -> int:
+        query = "SELECT count(*) FROM log" + (f" WHERE {where}" if where else "")  # noqa: S608
+        with self._reading:
+            return int(self._reader.execute(query, parameters).fetchone()[0])
+
+    def trim(self, where: str, parameters: Sequence[Value] = ()) -> int:
+        """Delete rows that match; their ids are not given again. Returns how many went."""
+        with self._writing:
+            try:
+                return self._writer.execute(f"DELETE FROM log WHERE {where}", parameters).rowcount  # noqa: S608
+            except sqlite3.Error as error:
+                raise _translated(self.path, error) from error
+
+    def meta(self, key: str) -> str | None:
+        with self._reading:
+            row = self._reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        with self._writing:
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def checkpoint(self) -> None:
+        """Move what is committed from the write-ahead file into the database, as far as readers allow.
+
+        Takes a connection of its own so that it may run in any thread beside appends.
+        """
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()
+
+    def on_append(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each commit, in the committing thread; returns what takes it off again."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def close(self) -> None:
+        with self._writing, self._reading:
+            self._reader.close()
+            self._writer.close()
+        self._lock.release()
+
+
+def _translated(path: Path, error: sqlite3.Error) -> StoreError:
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return FullError(f"{path}: the disk is full", hint="free some space; nothing that was acknowledged is lost")
+    return StoreError(f"{path}: {error}")
