@@ -1,0 +1,328 @@
+"""Events: the append-only record of what an agent did, and the fold of them that tells where its loop stands.
+
+An `Event` belongs to a *run*: the resident loop (`LOOP_RUN`), a chat request or an A2A task. `seq` is its place in the
+agent's log, given by the log, ascending, never used twice. What KAOS clients know as a memory event is `to_json()`:
+`content` has the published shape of its type, everything of ours lies in `metadata` (the fields `session_id`, `run`,
+`iteration`, `step` and whatever `data` holds).
+
+    status = fold(status, event)         # pure; a LoopState follows one run and ignores the events of others
+
+The end of an iteration carries the totals so far, so a fold may begin at any end of an iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+LOOP_RUN = "loop"
+"""The run of the resident loop; other runs are named after their task (`task_…`) or chat request (`chat_…`)."""
+
+
+class EventType(StrEnum):
+    """What happened. The first block are the types KAOS clients know; the rest is ours."""
+
+    USER_MESSAGE = "user_message"
+    AGENT_RESPONSE = "agent_response"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    TOOL_ERROR = "tool_error"
+    DELEGATION_REQUEST = "delegation_request"
+    DELEGATION_RESPONSE = "delegation_response"
+    DELEGATION_ERROR = "delegation_error"
+    TASK_DELEGATION_RECEIVED = "task_delegation_received"
+    ERROR = "error"
+
+    LOOP_STARTED = "loop_started"
+    LOOP_STOPPED = "loop_stopped"
+    ITERATION_STARTED = "iteration_started"
+    ITERATION_FINISHED = "iteration_finished"
+    ITERATION_FAILED = "iteration_failed"
+    ITERATION_TIMED_OUT = "iteration_timed_out"
+    MODEL_REQUEST = "model_request"
+    MODEL_RESPONSE = "model_response"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    TASK_SUBMITTED = "task_submitted"
+    TASK_WORKING = "task_working"
+    TASK_COMPLETED = "task_completed"
+    TASK_FAILED = "task_failed"
+    TASK_CANCELED = "task_canceled"
+
+
+KAOS_TYPES = frozenset(
+    {
+        EventType.USER_MESSAGE,
+        EventType.AGENT_RESPONSE,
+        EventType.TOOL_CALL,
+        EventType.TOOL_RESULT,
+        EventType.TOOL_ERROR,
+        EventType.DELEGATION_REQUEST,
+        EventType.DELEGATION_RESPONSE,
+        EventType.DELEGATION_ERROR,
+        EventType.TASK_DELEGATION_RECEIVED,
+        EventType.ERROR,
+    }
+)
+ITERATION_ENDS = frozenset({EventType.ITERATION_FINISHED, EventType.ITERATION_FAILED, EventType.ITERATION_TIMED_OUT})
+
+
+class Outcome(StrEnum):
+    """How an iteration ended."""
+
+    COMPLETED = "Completed"
+    STEPS_EXHAUSTED = "StepsExhausted"
+    FAILED = "Failed"
+    TIMED_OUT = "TimedOut"
+    SUPERSEDED = "Superseded"
+    """The goal was changed while the iteration was open; the next one works at the new goal."""
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC of seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def seconds_of(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record. `type` is an `EventType`, or the bare string of a type this version does not know."""
+
+    type: str
+    content: Any = ""
+    seq: int = 0
+    time: float = 0.0
+    session: str = ""
+    run: str = ""
+    iteration: int = 0
+    step: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"event_{self.seq:08x}"
+
+    @property
+    def timestamp(self) -> str:
+        return timestamp(self.time)
+
+    def to_json(self) -> dict[str, Any]:
+        """The memory event as KAOS clients see it, with our fields added."""
+        return {
+            "seq": self.seq,
+            "event_id": self.id,
+            "timestamp": self.timestamp,
+            "event_type": str(self.type),
+            "content": self.content,
+            "metadata": {
+                "session_id": self.session,
+                "run": self.run,
+                "iteration": self.iteration,
+                "step": self.step,
+                **self.data,
+            },
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Event:
+        """The event of a memory event; fields that a foreign agent does not send have their defaults."""
+        data = dict(value.get("metadata") or {})
+        kind = str(value.get("event_type", ""))
+        return cls(
+            type=EventType(kind) if kind in EventType else kind,
+            content=value.get("content", ""),
+            seq=int(value.get("seq") or 0),
+            time=seconds_of(value["timestamp"]) if value.get("timestamp") else 0.0,
+            session=str(data.pop("session_id", "")),
+            run=str(data.pop("run", "")),
+            iteration=int(data.pop("iteration", 0) or 0),
+            step=int(data.pop("step", 0) or 0),
+            data=data,
+        )
+
+
+class LoopPhase(StrEnum):
+    """Where a loop stands."""
+
+    IDLE = "idle"
+    """No goal: the agent only answers."""
+    RUNNING = "running"
+    WAITING = "waiting"
+    """Between two iterations; `next_run_at` says until when."""
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    """The process ended cleanly (or the run is over); a restart goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a run has done since its first event, restarts included."""
+
+    iterations: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        return {
+            "iterations": self.iterations,
+            "model_calls": self.model_calls,
+            "tool_calls": self.tool_calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Totals:
+        return cls(**{name: int(value.get(name) or 0) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """The status of one run, a fold of its events. Times are seconds since the epoch."""
+
+    run: str = LOOP_RUN
+    phase: LoopPhase = LoopPhase.IDLE
+    goal: str = ""
+    interval_seconds: float = 0
+    session: str = ""
+    iteration: int = 0
+    """Number of the iteration that runs, or ran last; 0 before the first."""
+    step: int = 0
+    started_at: float | None = None
+    """Start of the open iteration; None between iterations."""
+    last_outcome: str = ""
+    last_duration_seconds: float | None = None
+    last_response: str = ""
+    last_error: str = ""
+    next_run_at: float | None = None
+    failures: int = 0
+    """Iterations that failed or timed out in a row; the pause grows with it."""
+    totals: Totals = field(default_factory=Totals)
+
+    @property
+    def open(self) -> bool:
+        return self.started_at is not None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "state": str(self.phase),
+            "goal": self.goal,
+            "interval_seconds": self.interval_seconds,
+            "session_id": self.session,
+            "iteration": self.iteration,
+            "step": self.step,
+            "iteration_started_at": None if self.started_at is None else timestamp(self.started_at),
+            "last_outcome": self.last_outcome,
+            "last_duration_seconds": self.last_duration_seconds,
+            "last_response": self.last_response,
+            "last_error": self.last_error,
+            "next_run_at": None if self.next_run_at is None else timestamp(self.next_run_at),
+            "failures": self.failures,
+            "totals": self.totals.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LoopState:
+        started, upcoming = value.get("iteration_started_at"), value.get("next_run_at")
+        return cls(
+            phase=LoopPhase(value.get("state", "idle")),
+            goal=str(value.get("goal") or ""),
+            interval_seconds=float(value.get("interval_seconds") or 0),
+            session=str(value.get("session_id") or ""),
+            iteration=int(value.get("iteration") or 0),
+            step=int(value.get("step") or 0),
+            started_at=seconds_of(started) if started else None,
+            last_outcome=str(value.get("last_outcome") or ""),
+            last_duration_seconds=value.get("last_duration_seconds"),
+            last_response=str(value.get("last_response") or ""),
+            last_error=str(value.get("last_error") or ""),
+            next_run_at=seconds_of(upcoming) if upcoming else None,
+            failures=int(value.get("failures") or 0),
+            totals=Totals.from_json(value.get("totals") or {}),
+        )
+
+
+def fold(state: LoopState, event: Event) -> LoopState:
+    """The state after one more event; events of other runs and unknown types change nothing."""
+    if event.run != state.run:
+        return state
+    content = event.content if isinstance(event.content, Mapping) else {}
+    match event.type:
+        case EventType.LOOP_STARTED:
+            waiting = LoopPhase.RUNNING if state.open else LoopPhase.WAITING
+            return replace(
+                state,
+                phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else waiting,
+                goal=str(content.get("goal", state.goal)),
+                interval_seconds=float(content.get("interval_seconds", state.interval_seconds)),
+                session=event.session or state.session,
+            )
+        case EventType.LOOP_STOPPED:
+            return replace(state, phase=LoopPhase.STOPPED, next_run_at=None)
+        case EventType.ITERATION_STARTED:
+            return replace(
+                state,
+                phase=LoopPhase.RUNNING,
+                iteration=event.iteration,
+                step=0,
+                started_at=event.time,
+                next_run_at=None,
+                session=event.session or state.session,
+                goal=str(content.get("goal", state.goal)),
+            )
+        case EventType.ITERATION_FINISHED | EventType.ITERATION_FAILED | EventType.ITERATION_TIMED_OUT:
+            return _iteration_ended(state, event, content)
+        case EventType.MODEL_REQUEST:
+            return replace(state, step=event.step)
+        case EventType.MODEL_RESPONSE:
+            return replace(state, totals=_with_usage(state.totals, content.get("usage")))
+        case EventType.TOOL_CALL:
+            return replace(state, totals=replace(state.totals, tool_calls=state.totals.tool_calls + 1))
+        case EventType.AGENT_RESPONSE:
+            return replace(state, last_response=str(event.content))
+        case EventType.PAUSED:
+            return replace(state, phase=LoopPhase.PAUSED)
+        case EventType.RESUMED:
+            return replace(state, phase=LoopPhase.RUNNING if state.open else LoopPhase.WAITING)
+    return state
+
+
+def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any]) -> LoopState:
+    failed = event.type != EventType.ITERATION_FINISHED
+    totals = content.get("totals")
+    upcoming = content.get("next_at")
+    return replace(
+        state,
+        phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else LoopPhase.WAITING,
+        iteration=event.iteration,
+        started_at=None,
+        session=event.session or state.session,
+        last_outcome=str(content.get("outcome", "")),
+        last_duration_seconds=content.get("duration_seconds"),
+        last_error=str(content.get("error", "")),
+        last_response=str(content.get("result", state.last_response)),
+        next_run_at=seconds_of(upcoming) if upcoming else None,
+        failures=state.failures + 1 if failed else 0,
+        totals=Totals.from_json(totals) if totals else replace(state.totals, iterations=state.totals.iterations + 1),
+    )
+
+
+def _with_usage(totals: Totals, usage: Any) -> Totals:
+    usage = usage if isinstance(usage, Mapping) else {}
+    return replace(
+        totals,
+        model_calls=totals.model_calls + 1,
+        input_tokens=totals.input_tokens + int(usage.get("prompt_tokens") or 0),
+        output_tokens=totals.output_tokens + int(usage.get("completion_tokens") or 0),
+    )
