@@ -1,0 +1,1 @@
+"""Schemas of objects: compiled structural schemas, the built-in ones, CustomResourceDefinitions. Pure."""
