@@ -55,6 +55,7 @@ class EventType(StrEnum):
     TASK_CANCELED = "task_canceled"
 
 
+_TYPES: dict[str, str] = {member.value: member for member in EventType}
 KAOS_TYPES = frozenset(
     {
         EventType.USER_MESSAGE,
@@ -138,7 +139,7 @@ class Event:
         data = dict(value.get("metadata") or {})
         kind = str(value.get("event_type", ""))
         return cls(
-            type=EventType(kind) if kind in EventType else kind,
+            type=_TYPES.get(kind, kind),
             content=value.get("content", ""),
             seq=int(value.get("seq") or 0),
             time=seconds_of(value["timestamp"]) if value.get("timestamp") else 0.0,
