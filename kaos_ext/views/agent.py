@@ -1,0 +1,267 @@
+"""An agent at work.
+
+One glance answers: is it alive, which iteration, when is the next one, what did it just do, is it within its budget.
+The view is a fold of the agent's event stream: `with_event` adds one event, `at` moves the clock, and what was drawn
+once can be drawn again from its fields. Older events fold away, are bounded, and are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from kaos_ext.model.events import Event, LoopState, fold
+from kaos_ext.views import look
+from kaos_ext.views.columns import aligned
+from kaos_ext.views.durations import clock, countdown, duration, epoch, span
+from kaos_ext.views.eventrows import Row, rows
+from kaos_ext.views.look import Tone
+from kaos_ext.views.markup import Markup, clean, one_line, tag
+
+KEPT = 400
+SHOWN = 10
+FOLDED = 60
+BARS = 20
+
+
+class Link(StrEnum):
+    """How fresh the view is: it follows the stream, waits to do so again, or has ended."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    LOST = "reconnecting"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How long an iteration took, and how it ended."""
+
+    iteration: int
+    seconds: float
+    tone: Tone
+
+
+STATE_TONE = {
+    "running": Tone.WORKING,
+    "waiting": Tone.WORKING,
+    "paused": Tone.WAITING,
+    "idle": Tone.QUIET,
+    "stopped": Tone.QUIET,
+    "failed": Tone.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class AgentLive:
+    """`state` and `events` come from the agent; `note` and `hint` say what its object waits for; `now` is the clock."""
+
+    kind: ClassVar[str] = "agent"
+
+    name: str
+    namespace: str
+    state: LoopState = field(default_factory=LoopState)
+    events: tuple[Event, ...] = ()
+    forgotten: int = 0
+    bars: tuple[Bar, ...] = ()
+    now: float = 0.0
+    since: float | None = None
+    link: Link = Link.CONNECTING
+    note: str = ""
+    hint: str = ""
+    zone: tzinfo = UTC
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def with_event(self, event: Event, now: float) -> AgentLive:
+        """The view after `event`; one that was seen already changes nothing."""
+        if self.events and event.seq <= self.events[-1].seq:
+            return replace(self, now=now)
+        events = (*self.events, event)
+        over = max(0, len(events) - KEPT)
+        return replace(
+            self,
+            state=fold(self.state, event),
+            events=events[over:],
+            forgotten=self.forgotten + over,
+            bars=(*self.bars, *_bar(event))[-BARS:],
+            now=now,
+            since=self.since if self.since is not None else epoch(event.timestamp),
+            link=Link.LIVE,
+        )
+
+    def at(self, now: float) -> AgentLive:
+        return replace(self, now=now)
+
+    def waiting(self, note: str, hint: str = "", link: Link = Link.CONNECTING) -> AgentLive:
+        """Nothing comes from the agent: say why."""
+        return replace(self, note=note, hint=hint, link=link)
+
+    # -- what it says --------------------------------------------------------------------------------------------
+
+    @property
+    def last_answer(self) -> str:
+        """What the loop said last; answers in other sessions are theirs."""
+        for event in reversed(self.events):
+            if event.event_type == "agent_response" and event.metadata.get("iteration") is not None:
+                return str(event.content)
+        return ""
+
+    @property
+    def next_in(self) -> float | None:
+        at = self.state.next_run_at
+        return None if at is None or self.status != "waiting" else max(0.0, at - self.now)
+
+    @property
+    def status(self) -> str:
+        if self.link in (Link.CONNECTING, Link.LOST):
+            return self.link.value
+        return str(self.state.state)
+
+    @property
+    def tone(self) -> Tone:
+        if self.link in (Link.CONNECTING, Link.LOST):
+            return Tone.WAITING
+        return STATE_TONE.get(self.status, Tone.QUIET)
+
+    def rows(self) -> list[Row]:
+        return rows(self.events, self.state.goal)
+
+    # -- carriers ------------------------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        count = f"iteration {self.state.iteration}" if self.state.iteration else ""
+        wait = "" if self.next_in is None else f"next in {countdown(self.next_in)}"
+        first = f"{look.GLYPH[self.tone]} agent {self.name} ({self.namespace})"
+        lines = [" · ".join(clean(part) for part in (first, self.status, count, wait) if part)]
+        if self.note:
+            lines.append(f"  waiting: {one_line(self.note)}")
+        if self.hint:
+            lines.append(f"  → {one_line(self.hint)}")
+        if self.state.goal:
+            lines.append(f"  goal  {one_line(self.state.goal)}")
+        if self.last_answer:
+            lines.append(f"  last  {one_line(self.last_answer)}")
+        all_rows = self.rows()
+        shown = all_rows[-SHOWN:]
+        if len(all_rows) > SHOWN or self.forgotten:
+            lines.append(f"  … {len(all_rows) - len(shown) + self.forgotten} earlier events")
+        cells = [(clock(r.at, self.zone), r.glyph, one_line(r.what, 40), one_line(r.detail, 96), r.took) for r in shown]
+        if cells:
+            lines.append(aligned(cells, indent="  "))
+        return "\n".join(lines)
+
+    def html(self) -> str:
+        all_rows = self.rows()
+        shown, older = all_rows[-SHOWN:], all_rows[:-SHOWN]
+        return look.card(
+            self._head(),
+            self._numbers(),
+            self._said("goal", self.state.goal) if self.state.goal else "",
+            self._said("last result", self.last_answer) if self.last_answer else "",
+            self._waits() if self.note else "",
+            look.table(*(self._line(row) for row in shown)) if shown else "",
+            self._older(older) if older or self.forgotten else "",
+        )
+
+    def json(self) -> dict[str, Any]:
+        drawn = [
+            {"at": r.at, "tone": r.tone.value, "what": clean(r.what), "detail": clean(r.detail), "took": r.took}
+            for r in self.rows()[-SHOWN:]
+        ]
+        return {
+            "name": self.name,
+            "namespace": self.namespace,
+            "state": self.status,
+            "iteration": self.state.iteration,
+            "next_run_at": self.state.next_run_at,
+            "goal": clean(self.state.goal),
+            "last_answer": clean(self.last_answer),
+            "totals": self._totals(),
+            "iterations": [{"iteration": b.iteration, "seconds": b.seconds, "tone": b.tone.value} for b in self.bars],
+            "events": drawn,
+            "earlier": max(0, len(self.events) - len(drawn)) + self.forgotten,
+        }
+
+    def summary(self) -> str:
+        """One line for a list, a status bar or a log."""
+        wait = "" if self.next_in is None else f", next in {countdown(self.next_in)}"
+        return f"agent {self.name} ({self.namespace}): {self.status}, iteration {self.state.iteration}{wait}"
+
+    # -- pieces --------------------------------------------------------------------------------------------------
+
+    def _totals(self) -> dict[str, int]:
+        totals = self.state.totals
+        return {"iterations": totals.iterations, "model_calls": totals.model_calls, "tool_calls": totals.tool_calls}
+
+    def _head(self) -> Markup:
+        age = "" if self.since is None or self.now < self.since else f" · {span(self.now - self.since)}"
+        return look.head("agent", self.name, look.pill(self.status, self.tone), f"namespace {self.namespace}{age}")
+
+    def _numbers(self) -> Markup:
+        cells = [look.number("iteration", self.state.iteration or "–")]
+        if self.next_in is not None:
+            cells.append(look.number("next in", countdown(self.next_in)))
+        elif self.state.last_duration_seconds is not None:
+            cells.append(look.number("last took", duration(self.state.last_duration_seconds)))
+        else:
+            cells.append(look.number("next in", "–"))
+        if self.bars:
+            label = tag("div", f"last {len(self.bars)}", style=f"font-size:80%;{look.MUTE}")
+            cells.append(look.td(label, tag("div", _spark(self.bars), style="margin-top:6px"), pad="0 26px 0 0"))
+        totals = self._totals()
+        for label, value in (("model calls", totals["model_calls"]), ("tool calls", totals["tool_calls"])):
+            small = tag("div", label, style=f"font-size:80%;{look.MUTE}")
+            cells.append(look.td(small, tag("div", tag("b", f"{value:,}")), pad="0 26px 0 0"))
+        return look.table(look.tr(*cells), wide=False, margin="0 0 10px")
+
+    def _said(self, label: str, text: str) -> Markup:
+        quiet = tag("div", label, style=f"{look.MUTE};font-size:85%;margin-bottom:2px")
+        return tag("div", quiet, tag("div", one_line(text, 400)), style="margin-bottom:10px")
+
+    def _waits(self) -> Markup:
+        why = look.coloured(f"◌ {one_line(self.note, 300)}", Tone.WAITING)
+        return tag("div", why, look.hint(self.hint) if self.hint else "", style="margin-bottom:10px")
+
+    def _line(self, row: Row) -> Markup:
+        return look.line(clock(row.at, self.zone), row.tone, row.what, row.detail, row.took, glyph=row.glyph)
+
+    def _older(self, older: list[Row]) -> Markup:
+        drawn = older[-FOLDED:]
+        hidden = len(older) - len(drawn) + self.forgotten
+        before = tag("div", f"{hidden} before these are in the agent's memory", style=look.MUTE) if hidden else ""
+        count = len(older) + self.forgotten
+        summary = f"{count} earlier events" if count != 1 else "1 earlier event"
+        return look.fold(summary, before, look.table(*(self._line(row) for row in drawn)))
+
+
+def _bar(event: Event) -> tuple[Bar, ...]:
+    tones = {
+        "iteration_finished": Tone.DONE,
+        "iteration_failed": Tone.FAILED,
+        "iteration_timed_out": Tone.WAITING,
+    }
+    tone = tones.get(str(event.event_type))
+    if tone is None:
+        return ()
+    content = event.content if isinstance(event.content, dict) else {}
+    number, seconds = event.metadata.get("iteration"), content.get("duration_seconds")
+    if not isinstance(number, int) or not isinstance(seconds, int | float):
+        return ()
+    return (Bar(number, float(seconds), tone),)
+
+
+def _spark(bars: tuple[Bar, ...]) -> Markup:
+    longest = max(bar.seconds for bar in bars) or 1.0
+    drawn = [
+        tag(
+            "span",
+            style=f"display:inline-block;width:6px;margin-right:2px;height:{max(3, round(26 * bar.seconds / longest))}px;"
+            f"background:{look.COLOUR[bar.tone]};vertical-align:bottom;border-radius:1px",
+            title=f"iteration {bar.iteration}: {duration(bar.seconds)}",
+        )
+        for bar in bars
+    ]
+    return tag("span", *drawn, style="display:inline-block;vertical-align:middle;line-height:0")
