@@ -12,10 +12,10 @@ from datetime import UTC, tzinfo
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from kaos_ext.model.events import Event, LoopState, fold
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopPhase, LoopState, fold
 from kaos_ext.views import look
 from kaos_ext.views.columns import aligned
-from kaos_ext.views.durations import clock, countdown, duration, epoch, span
+from kaos_ext.views.durations import clock, countdown, duration, span
 from kaos_ext.views.eventrows import Row, rows
 from kaos_ext.views.look import Tone
 from kaos_ext.views.markup import Markup, clean, one_line, tag
@@ -44,13 +44,17 @@ class Bar:
     tone: Tone
 
 
-STATE_TONE = {
-    "running": Tone.WORKING,
-    "waiting": Tone.WORKING,
-    "paused": Tone.WAITING,
-    "idle": Tone.QUIET,
-    "stopped": Tone.QUIET,
-    "failed": Tone.FAILED,
+PHASE_TONE = {
+    LoopPhase.RUNNING: Tone.WORKING,
+    LoopPhase.WAITING: Tone.WORKING,
+    LoopPhase.PAUSED: Tone.WAITING,
+    LoopPhase.IDLE: Tone.QUIET,
+    LoopPhase.STOPPED: Tone.QUIET,
+}
+BAR_TONE: dict[str, Tone] = {
+    EventType.ITERATION_FINISHED: Tone.DONE,
+    EventType.ITERATION_FAILED: Tone.FAILED,
+    EventType.ITERATION_TIMED_OUT: Tone.WAITING,
 }
 
 
@@ -88,7 +92,7 @@ class AgentLive:
             forgotten=self.forgotten + over,
             bars=(*self.bars, *_bar(event))[-BARS:],
             now=now,
-            since=self.since if self.since is not None else epoch(event.timestamp),
+            since=self.since if self.since is not None else event.time,
             link=Link.LIVE,
         )
 
@@ -104,27 +108,34 @@ class AgentLive:
     @property
     def last_answer(self) -> str:
         """What the loop said last; answers in other sessions are theirs."""
-        for event in reversed(self.events):
-            if event.event_type == "agent_response" and event.metadata.get("iteration") is not None:
-                return str(event.content)
-        return ""
+        return self.state.last_response
 
     @property
     def next_in(self) -> float | None:
         at = self.state.next_run_at
-        return None if at is None or self.status != "waiting" else max(0.0, at - self.now)
+        return None if at is None or self.state.phase is not LoopPhase.WAITING else max(0.0, at - self.now)
+
+    @property
+    def fresh(self) -> bool:
+        return self.link in (Link.LIVE, Link.ENDED)
 
     @property
     def status(self) -> str:
-        if self.link in (Link.CONNECTING, Link.LOST):
-            return self.link.value
-        return str(self.state.state)
+        return self.state.phase.value if self.fresh else self.link.value
 
     @property
     def tone(self) -> Tone:
-        if self.link in (Link.CONNECTING, Link.LOST):
-            return Tone.WAITING
-        return STATE_TONE.get(self.status, Tone.QUIET)
+        if self.state.failures and self.fresh:
+            return Tone.FAILED
+        return PHASE_TONE[self.state.phase] if self.fresh else Tone.WAITING
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from its work: its object waits for something, or its iterations fail."""
+        if not self.fresh or not self.state.failures:
+            return self.note
+        times = "once" if self.state.failures == 1 else f"{self.state.failures} times in a row"
+        return f"failed {times}: {self.state.last_error or self.state.last_outcome}"
 
     def rows(self) -> list[Row]:
         return rows(self.events, self.state.goal)
@@ -136,8 +147,8 @@ class AgentLive:
         wait = "" if self.next_in is None else f"next in {countdown(self.next_in)}"
         first = f"{look.GLYPH[self.tone]} agent {self.name} ({self.namespace})"
         lines = [" · ".join(clean(part) for part in (first, self.status, count, wait) if part)]
-        if self.note:
-            lines.append(f"  waiting: {one_line(self.note)}")
+        if self.trouble:
+            lines.append(f"  {look.GLYPH[self.tone]} {one_line(self.trouble)}")
         if self.hint:
             lines.append(f"  → {one_line(self.hint)}")
         if self.state.goal:
@@ -161,7 +172,7 @@ class AgentLive:
             self._numbers(),
             self._said("goal", self.state.goal) if self.state.goal else "",
             self._said("last result", self.last_answer) if self.last_answer else "",
-            self._waits() if self.note else "",
+            self._trouble() if self.trouble else "",
             look.table(*(self._line(row) for row in shown)) if shown else "",
             self._older(older) if older or self.forgotten else "",
         )
@@ -179,7 +190,7 @@ class AgentLive:
             "next_run_at": self.state.next_run_at,
             "goal": clean(self.state.goal),
             "last_answer": clean(self.last_answer),
-            "totals": self._totals(),
+            "totals": self.state.totals.to_json(),
             "iterations": [{"iteration": b.iteration, "seconds": b.seconds, "tone": b.tone.value} for b in self.bars],
             "events": drawn,
             "earlier": max(0, len(self.events) - len(drawn)) + self.forgotten,
@@ -192,16 +203,12 @@ class AgentLive:
 
     # -- pieces --------------------------------------------------------------------------------------------------
 
-    def _totals(self) -> dict[str, int]:
-        totals = self.state.totals
-        return {"iterations": totals.iterations, "model_calls": totals.model_calls, "tool_calls": totals.tool_calls}
-
     def _head(self) -> Markup:
         age = "" if self.since is None or self.now < self.since else f" · {span(self.now - self.since)}"
         return look.head("agent", self.name, look.pill(self.status, self.tone), f"namespace {self.namespace}{age}")
 
     def _numbers(self) -> Markup:
-        cells = [look.number("iteration", self.state.iteration or "–")]
+        cells: list[Markup] = [look.number("iteration", self.state.iteration or "–")]
         if self.next_in is not None:
             cells.append(look.number("next in", countdown(self.next_in)))
         elif self.state.last_duration_seconds is not None:
@@ -209,20 +216,23 @@ class AgentLive:
         else:
             cells.append(look.number("next in", "–"))
         if self.bars:
-            label = tag("div", f"last {len(self.bars)}", style=f"font-size:80%;{look.MUTE}")
-            cells.append(look.td(label, tag("div", _spark(self.bars), style="margin-top:6px"), pad="0 26px 0 0"))
-        totals = self._totals()
-        for label, value in (("model calls", totals["model_calls"]), ("tool calls", totals["tool_calls"])):
+            caption = tag("div", f"last {len(self.bars)}", style=f"font-size:80%;{look.MUTE}")
+            cells.append(look.td(caption, tag("div", _spark(self.bars), style="margin-top:6px"), pad="0 26px 0 0"))
+        totals = self.state.totals
+        counts = [("model calls", totals.model_calls), ("tool calls", totals.tool_calls)]
+        if tokens := totals.input_tokens + totals.output_tokens:
+            counts.append(("tokens", tokens))
+        for label, count in counts:
             small = tag("div", label, style=f"font-size:80%;{look.MUTE}")
-            cells.append(look.td(small, tag("div", tag("b", f"{value:,}")), pad="0 26px 0 0"))
+            cells.append(look.td(small, tag("div", tag("b", f"{count:,}")), pad="0 26px 0 0"))
         return look.table(look.tr(*cells), wide=False, margin="0 0 10px")
 
     def _said(self, label: str, text: str) -> Markup:
         quiet = tag("div", label, style=f"{look.MUTE};font-size:85%;margin-bottom:2px")
         return tag("div", quiet, tag("div", one_line(text, 400)), style="margin-bottom:10px")
 
-    def _waits(self) -> Markup:
-        why = look.coloured(f"◌ {one_line(self.note, 300)}", Tone.WAITING)
+    def _trouble(self) -> Markup:
+        why = look.coloured(f"{look.GLYPH[self.tone]} {one_line(self.trouble, 300)}", self.tone)
         return tag("div", why, look.hint(self.hint) if self.hint else "", style="margin-bottom:10px")
 
     def _line(self, row: Row) -> Markup:
@@ -238,30 +248,19 @@ class AgentLive:
 
 
 def _bar(event: Event) -> tuple[Bar, ...]:
-    tones = {
-        "iteration_finished": Tone.DONE,
-        "iteration_failed": Tone.FAILED,
-        "iteration_timed_out": Tone.WAITING,
-    }
-    tone = tones.get(str(event.event_type))
-    if tone is None:
+    tone = BAR_TONE.get(event.type)
+    if tone is None or event.run != LOOP_RUN or not isinstance(event.content, dict):
         return ()
-    content = event.content if isinstance(event.content, dict) else {}
-    number, seconds = event.metadata.get("iteration"), content.get("duration_seconds")
-    if not isinstance(number, int) or not isinstance(seconds, int | float):
-        return ()
-    return (Bar(number, float(seconds), tone),)
+    seconds = event.content.get("duration_seconds")
+    return (Bar(event.iteration, float(seconds), tone),) if isinstance(seconds, int | float) else ()
 
 
 def _spark(bars: tuple[Bar, ...]) -> Markup:
     longest = max(bar.seconds for bar in bars) or 1.0
-    drawn = [
-        tag(
-            "span",
-            style=f"display:inline-block;width:6px;margin-right:2px;height:{max(3, round(26 * bar.seconds / longest))}px;"
-            f"background:{look.COLOUR[bar.tone]};vertical-align:bottom;border-radius:1px",
-            title=f"iteration {bar.iteration}: {duration(bar.seconds)}",
-        )
-        for bar in bars
-    ]
+    block = "display:inline-block;width:6px;margin-right:2px;vertical-align:bottom;border-radius:1px"
+    drawn = []
+    for bar in bars:
+        height = max(3, round(26 * bar.seconds / longest))
+        style = f"{block};height:{height}px;background:{look.COLOUR[bar.tone]}"
+        drawn.append(tag("span", style=style, title=f"iteration {bar.iteration}: {duration(bar.seconds)}"))
     return tag("span", *drawn, style="display:inline-block;vertical-align:middle;line-height:0")

@@ -41,9 +41,3 @@ def countdown(seconds: float) -> str:
 def clock(epoch: float, zone: tzinfo = UTC) -> str:
     """`12:04:31.208`"""
     return datetime.fromtimestamp(epoch, zone).strftime("%H:%M:%S.%f")[:-3]
-
-
-def epoch(timestamp: str) -> float:
-    """Seconds since 1970 of an ISO time; one without a zone is UTC."""
-    parsed = datetime.fromisoformat(timestamp)
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

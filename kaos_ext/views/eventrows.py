@@ -7,19 +7,20 @@ iteration repeats is left out. Rows keep the order in which things began.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kaos_ext.model.events import Event
-from kaos_ext.views.durations import duration, epoch, span
+from kaos_ext.model.events import Event, EventType, seconds_of
+from kaos_ext.views.durations import duration, span
 from kaos_ext.views.look import Tone
 from kaos_ext.views.markup import one_line
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the view; `key` joins an answer to its call, `at` is when it began."""
+    """One line of the view; `at` is when it began."""
 
     at: float
     tone: Tone
@@ -27,44 +28,42 @@ class Row:
     what: str
     detail: str = ""
     took: str = ""
-    iteration: int | None = None
-    key: str = ""
-    full: str = ""
 
 
-_ANSWERS = {
-    "tool_result": "tool_call",
-    "tool_error": "tool_call",
-    "model_response": "model_request",
-    "delegation_response": "delegation_request",
-    "delegation_error": "delegation_request",
+_ANSWERS: dict[str, EventType] = {
+    EventType.TOOL_RESULT: EventType.TOOL_CALL,
+    EventType.TOOL_ERROR: EventType.TOOL_CALL,
+    EventType.OUTCOME_UNKNOWN: EventType.TOOL_CALL,
+    EventType.MODEL_RESPONSE: EventType.MODEL_REQUEST,
+    EventType.DELEGATION_RESPONSE: EventType.DELEGATION_REQUEST,
+    EventType.DELEGATION_ERROR: EventType.DELEGATION_REQUEST,
 }
+_ASKED = frozenset(_ANSWERS.values())
 
 
 def rows(events: Iterable[Event], goal: str = "") -> list[Row]:
     """The rows of `events`, oldest first."""
     found: list[Row] = []
-    open_calls: dict[str, int] = {}
+    open_calls: defaultdict[str, list[int]] = defaultdict(list)
     for event in events:
-        kind = str(event.event_type)
-        if kind == "user_message" and goal and str(event.content).strip().startswith(goal.strip()):
+        if event.type == EventType.USER_MESSAGE and goal and str(event.content).strip().startswith(goal.strip()):
             continue
-        asked = _ANSWERS.get(kind)
-        if asked is not None and (place := open_calls.pop(_key(event, asked), None)) is not None:
+        asked = _ANSWERS.get(event.type)
+        if asked is not None and (places := open_calls[_key(event, asked)]):
+            place = places.pop(0)
             found[place] = _answered(found[place], event)
             continue
-        row = _row(event, kind)
-        if kind in _ANSWERS.values():
-            open_calls[_key(event, kind)] = len(found)
-        found.append(row)
+        if event.type in _ASKED:
+            open_calls[_key(event, event.type)].append(len(found))
+        found.append(_row(event))
     return found
 
 
-def _key(event: Event, kind: str) -> str:
+def _key(event: Event, asked: str) -> str:
+    """What an answer has in common with its call; without an id of the call, answers come in the order of the calls."""
     content = _mapping(event.content)
-    name = content.get("call_id") or content.get("id") or content.get("tool") or content.get("agent") or ""
-    meta = event.metadata
-    return f"{kind}/{meta.get('session_id')}/{meta.get('iteration')}/{meta.get('step')}/{name}"
+    call = event.data.get("call_id") or content.get("tool") or content.get("agent") or ""
+    return f"{asked}/{event.run}/{event.session}/{event.iteration}/{event.step}/{call}"
 
 
 def _mapping(content: object) -> Mapping[str, Any]:
@@ -82,85 +81,92 @@ def _said(content: object) -> str:
 
 def _answered(row: Row, event: Event) -> Row:
     content = _mapping(event.content)
-    took = duration(max(0.0, epoch(event.timestamp) - row.at))
-    if event.event_type == "model_response":
-        detail = " · ".join(part for part in (row.detail, _tokens(content)) if part)
-        return replace(row, detail=detail, took=took)
-    failed = event.event_type.endswith("_error")
+    took = duration(max(0.0, event.time - row.at))
+    if event.type == EventType.MODEL_RESPONSE:
+        return replace(row, detail=_joined(row.detail, _tokens(content)), took=took)
+    failed = event.type in (EventType.TOOL_ERROR, EventType.DELEGATION_ERROR, EventType.OUTCOME_UNKNOWN)
     answer = content.get("error") if failed else content.get("result", content.get("response", ""))
-    detail = f"{one_line(row.detail, 90)} → {one_line(_said(answer), 140)}"
-    changed = replace(row, detail=detail, took=took, full=f"{row.full or row.detail}\n→ {_said(answer)}")
+    shown = "outcome unknown" if event.type == EventType.OUTCOME_UNKNOWN else _said(answer)
+    changed = replace(row, detail=f"{one_line(row.detail, 90)} → {one_line(shown, 140)}", took=took)
     return replace(changed, tone=Tone.FAILED, glyph="✗") if failed else changed
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
 
 
 def _tokens(content: Mapping[str, Any]) -> str:
     usage = _mapping(content.get("usage"))
-    asked = usage.get("prompt_tokens", usage.get("input_tokens"))
-    given = usage.get("completion_tokens", usage.get("output_tokens"))
-    return (
-        f"{asked:,} → {given:,} tokens" if isinstance(asked, int) and isinstance(given, int) and asked + given else ""
-    )
+    asked, given = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(asked, int) or not isinstance(given, int) or not asked + given:
+        return ""
+    return f"{asked:,} → {given:,} tokens"
 
 
-def _row(event: Event, kind: str) -> Row:
-    content = _mapping(event.content)
-    number = event.metadata.get("iteration")
-    iteration = number if isinstance(number, int) else None
-    tone, glyph, what, detail, took = _parts(kind, content, event.content, iteration)
-    full = _said(event.content) if detail else ""
-    return Row(epoch(event.timestamp), tone, glyph, what, detail, took, iteration, full=full)
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
-def _parts(
-    kind: str, content: Mapping[str, Any], raw: object, iteration: int | None
-) -> tuple[Tone, str, str, str, str]:
-    number = f"iteration {iteration}" if iteration is not None else "iteration"
-    took = duration(content.get("duration_seconds")) if content else ""
-    match kind:
-        case "iteration_started":
-            return Tone.WORKING, "●", number, "", "started"
-        case "iteration_finished":
-            return Tone.DONE, "✓", number, one_line(content.get("outcome", "")), took
-        case "iteration_failed":
-            return Tone.FAILED, "✗", number, one_line(content.get("error") or content.get("reason") or "failed"), took
-        case "iteration_timed_out":
-            limit = content.get("limit_seconds")
-            why = f"took longer than {span(limit)}" if isinstance(limit, int | float) else "took too long"
-            return Tone.FAILED, "✗", number, why, took
-        case "model_request":
+def _row(event: Event) -> Row:
+    tone, glyph, what, detail, took = _parts(event, _mapping(event.content))
+    return Row(event.time, tone, glyph, what, detail, took)
+
+
+def _parts(event: Event, content: Mapping[str, Any]) -> tuple[Tone, str, str, str, str]:
+    iteration = f"iteration {event.iteration}" if event.iteration else "iteration"
+    took = duration(_seconds(content.get("duration_seconds")))
+    match event.type:
+        case EventType.ITERATION_STARTED:
+            return Tone.WORKING, "●", iteration, "", "started"
+        case EventType.ITERATION_FINISHED:
+            return Tone.DONE, "✓", iteration, _joined(_words(content.get("outcome")), _next(event, content)), took
+        case EventType.ITERATION_FAILED:
+            why = one_line(content.get("error") or content.get("reason") or "failed")
+            return Tone.FAILED, "✗", iteration, _joined(why, _next(event, content)), took
+        case EventType.ITERATION_TIMED_OUT:
+            return Tone.WAITING, "✗", iteration, _joined("took too long", _next(event, content)), took
+        case EventType.MODEL_REQUEST:
             return Tone.MODEL, "◆", "model", one_line(content.get("model", "")), ""
-        case "model_response":
+        case EventType.MODEL_RESPONSE:
             return Tone.MODEL, "◆", "model", _tokens(content), took
-        case "agent_response":
-            return Tone.MODEL, "◆", "answer", one_line(_said(raw), 240), ""
-        case "user_message" | "task_delegation_received":
-            return Tone.QUIET, "▷", "asked", one_line(_said(raw), 240), ""
-        case "tool_call" | "tool_result" | "tool_error":
-            failed = kind == "tool_error"
-            said = _said(content.get("error") if failed else content.get("arguments", content.get("result", raw)))
-            tone = Tone.FAILED if failed else Tone.DONE
-            return (
-                tone,
-                "✗" if failed else "▶",
-                f"tool {one_line(content.get('tool', ''), 40)}",
-                one_line(said, 200),
-                took,
-            )
-        case "delegation_request" | "delegation_response" | "delegation_error":
-            said = _said(content.get("task") or content.get("response") or content.get("error") or raw)
-            failed = kind == "delegation_error"
-            tone = Tone.FAILED if failed else Tone.WORKING
-            return (
-                tone,
-                "✗" if failed else "↗",
-                f"agent {one_line(content.get('agent', ''), 40)}",
-                one_line(said, 200),
-                took,
-            )
-        case "paused":
+        case EventType.AGENT_RESPONSE:
+            return Tone.MODEL, "◆", "answer", one_line(_said(event.content), 240), ""
+        case EventType.USER_MESSAGE | EventType.TASK_DELEGATION_RECEIVED:
+            return Tone.QUIET, "▷", "asked", one_line(_said(event.content), 240), ""
+        case EventType.TOOL_CALL | EventType.TOOL_RESULT | EventType.TOOL_ERROR | EventType.OUTCOME_UNKNOWN:
+            return _tool(event, content, took)
+        case EventType.DELEGATION_REQUEST | EventType.DELEGATION_RESPONSE | EventType.DELEGATION_ERROR:
+            said = _said(content.get("task") or content.get("response") or content.get("error") or event.content)
+            failed = event.type == EventType.DELEGATION_ERROR
+            what = f"agent {one_line(content.get('agent', ''), 40)}"
+            return Tone.FAILED if failed else Tone.WORKING, "✗" if failed else "↗", what, one_line(said, 200), took
+        case EventType.PAUSED:
             return Tone.WAITING, "‖", "paused", one_line(content.get("reason", "")), ""
-        case "resumed":
+        case EventType.RESUMED:
             return Tone.WORKING, "▶", "resumed", "", ""
-        case "error":
-            return Tone.FAILED, "✗", "error", one_line(_said(raw), 240), ""
-    return Tone.QUIET, "○", one_line(kind.replace("_", " "), 40), one_line(_said(raw), 200) if raw else "", ""
+        case EventType.LOOP_STARTED:
+            return Tone.QUIET, "○", "loop", "started", ""
+        case EventType.LOOP_STOPPED:
+            return Tone.QUIET, "○", "loop", _joined("stopped", _words(content.get("reason"))), ""
+        case EventType.ERROR | EventType.TASK_FAILED | EventType.BUDGET_EXHAUSTED:
+            return Tone.FAILED, "✗", _words(event.type), one_line(_said(event.content), 240), ""
+    return Tone.QUIET, "○", _words(event.type), one_line(_said(event.content), 200) if event.content else "", ""
+
+
+def _tool(event: Event, content: Mapping[str, Any], took: str) -> tuple[Tone, str, str, str, str]:
+    failed = event.type in (EventType.TOOL_ERROR, EventType.OUTCOME_UNKNOWN)
+    part = "error" if failed else "result" if event.type == EventType.TOOL_RESULT else "arguments"
+    said = one_line(_said(content.get(part, event.content)), 200)
+    what = f"tool {one_line(content.get('tool', ''), 40)}"
+    return Tone.FAILED if failed else Tone.DONE, "✗" if failed else "▶", what, said, took
+
+
+def _next(event: Event, content: Mapping[str, Any]) -> str:
+    upcoming = content.get("next_at")
+    return f"next in {span(max(0.0, seconds_of(upcoming) - event.time))}" if isinstance(upcoming, str) else ""
+
+
+def _words(name: object) -> str:
+    """`StepsExhausted` and `steps_exhausted` as words."""
+    spaced = "".join(f" {c.lower()}" if c.isupper() else c for c in one_line(name or "", 60)).replace("_", " ")
+    return " ".join(spaced.split())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kaos_ext.views import look
-from kaos_ext.views.markup import clean, tag
+from kaos_ext.views.markup import Markup, clean, tag
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,5 @@ class LogView:
         return {"source": self.source, "lines": [clean(line) for line in self.lines]}
 
 
-def _block(lines: tuple[str, ...]) -> look.Markup:
+def _block(lines: tuple[str, ...]) -> Markup:
     return tag("div", "\n".join(lines), style=f"white-space:pre-wrap;line-height:1.35;{look.MONO}")

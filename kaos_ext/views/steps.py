@@ -10,7 +10,7 @@ from kaos_ext.views import look
 from kaos_ext.views.columns import aligned
 from kaos_ext.views.durations import duration
 from kaos_ext.views.look import Tone
-from kaos_ext.views.markup import clean, one_line
+from kaos_ext.views.markup import Markup, clean, one_line
 
 
 class StepState(StrEnum):
@@ -95,7 +95,7 @@ class Steps:
         return {"title": self.title, "name": self.name, "steps": steps, "seconds": self.seconds, "hint": self.hint}
 
     @staticmethod
-    def _row(step: Step) -> look.Markup:
+    def _row(step: Step) -> Markup:
         tone = TONE[step.state]
         troubled = step.state in (StepState.WAITING, StepState.FAILED)
         detail = one_line(step.detail, 240)

@@ -9,7 +9,7 @@ from kaos_ext.views import look
 from kaos_ext.views.card import Line
 from kaos_ext.views.columns import aligned
 from kaos_ext.views.look import Tone
-from kaos_ext.views.markup import clean, one_line
+from kaos_ext.views.markup import Markup, clean, one_line
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ def _row(line: Line) -> tuple[str, str, str, str]:
     return look.GLYPH[line.tone], clean(line.name), one_line(line.detail), clean(line.right)
 
 
-def _html(label: str, line: Line) -> look.Markup:
+def _html(label: str, line: Line) -> Markup:
     return look.line(label, line.tone, line.name, one_line(line.detail, 240), line.right)

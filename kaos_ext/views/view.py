@@ -1,7 +1,8 @@
 """What every view can do: say the same thing as text, as html and as JSON.
 
-A view is a frozen dataclass without I/O. A face picks the carrier: a terminal takes `text`, a notebook the bundle of all
-three, `--json` takes the data the view was made from. A view never raises while drawing: a broken repr fails the cell.
+A view is a frozen dataclass without I/O. A face picks the carrier: a terminal takes `text`, a notebook the bundle of
+all three, `--json` takes the data the view was made from. A view never raises while drawing: a broken repr fails the
+cell.
 """
 
 from __future__ import annotations
