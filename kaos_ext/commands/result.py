@@ -1,0 +1,64 @@
+"""What a verb gives back: one `Result`, or a stream of `Update`s for the verbs that go on.
+
+`view` is what a person sees, `data` what a program gets (`--json`, or the value of a magic). An `Update` is a view
+itself: `text()` is only what is new, so a terminal can print one after the other, while `view` draws the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kaos_ext.views.view import View
+
+
+@dataclass(frozen=True)
+class Result:
+    view: View
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Update:
+    """One more piece of a stream: `line` with `end` is its text, `data` its JSON (nothing where it is None)."""
+
+    kind: ClassVar[str] = "update"
+
+    view: View
+    line: str = ""
+    data: dict[str, Any] | None = None
+    end: str = "\n"
+
+    def text(self) -> str:
+        return self.line
+
+    def html(self) -> str:
+        return self.view.html()
+
+    def json(self) -> dict[str, Any]:
+        return self.data if self.data is not None else self.view.json()
+
+
+Answer = Result | AsyncIterator[Update]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Text as it is: YAML, help, a completion script."""
+
+    kind: ClassVar[str] = "plain"
+
+    body: str
+
+    def text(self) -> str:
+        return self.body.rstrip("\n")
+
+    def html(self) -> str:
+        from kaos_ext.views import look
+        from kaos_ext.views.markup import tag
+
+        return look.card(tag("div", self.body, style=f"white-space:pre-wrap;{look.MONO}"))
+
+    def json(self) -> dict[str, Any]:
+        return {"text": self.body}
