@@ -1,1 +1,55 @@
-"""Decisions, pure: what an agent does next, and the folds of its events into status."""
+"""The decisions of a run, pure: what an agent does next, given everything that happened.
+
+    state = fold(state, event)           # state.py: a RunState is a fold of the run's events
+    actions = decide(state, now)         # decide.py: what to do now; time is passed in
+    state, actions = next(state, event)  # both, at the event's own time
+    messages = prompt(state, ...)        # prompt.py: what the model is shown
+
+The runtime carries out the actions, writes down what came of it as events, and folds those. So a process that dies
+anywhere is replaced by one that folds the same log and goes on.
+"""
+
+from kaos_ext.loop.backoff import pause
+from kaos_ext.loop.decide import (
+    Action,
+    AskModel,
+    CallTools,
+    End,
+    Park,
+    Record,
+    WaitUntil,
+    deadline,
+    decide,
+    due_at,
+    failed,
+    next,
+    over,
+)
+from kaos_ext.loop.prompt import Message, prompt
+from kaos_ext.loop.state import Limits, PendingCall, Repeat, RunSpec, RunState, begin, fold
+
+__all__ = [
+    "Action",
+    "AskModel",
+    "CallTools",
+    "End",
+    "Limits",
+    "Message",
+    "Park",
+    "PendingCall",
+    "Record",
+    "Repeat",
+    "RunSpec",
+    "RunState",
+    "WaitUntil",
+    "begin",
+    "deadline",
+    "decide",
+    "due_at",
+    "failed",
+    "fold",
+    "next",
+    "over",
+    "pause",
+    "prompt",
+]

@@ -36,7 +36,9 @@ class EventType(StrEnum):
     TASK_DELEGATION_RECEIVED = "task_delegation_received"
     ERROR = "error"
 
+    SESSION_STARTED = "session_started"
     LOOP_STARTED = "loop_started"
+    """A process took up a run: for the first time, or after the one before it ended or died."""
     LOOP_STOPPED = "loop_stopped"
     ITERATION_STARTED = "iteration_started"
     ITERATION_FINISHED = "iteration_finished"
@@ -80,6 +82,7 @@ class Outcome(StrEnum):
     STEPS_EXHAUSTED = "StepsExhausted"
     FAILED = "Failed"
     TIMED_OUT = "TimedOut"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
     SUPERSEDED = "Superseded"
     """The goal was changed while the iteration was open; the next one works at the new goal."""
 
@@ -262,11 +265,13 @@ def fold(state: LoopState, event: Event) -> LoopState:
     match event.type:
         case EventType.LOOP_STARTED:
             waiting = LoopPhase.RUNNING if state.open else LoopPhase.WAITING
+            upcoming = content.get("next_at")
             return replace(
                 state,
                 phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else waiting,
                 goal=str(content.get("goal", state.goal)),
                 interval_seconds=float(content.get("interval_seconds", state.interval_seconds)),
+                next_run_at=seconds_of(upcoming) if upcoming else state.next_run_at,
                 session=event.session or state.session,
             )
         case EventType.LOOP_STOPPED:

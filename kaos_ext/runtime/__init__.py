@@ -1,1 +1,1 @@
-"""The programs that run in pods, in one service shell."""
+"""The programs in pods: `agent`, `mcp`, `modelapi`, in one service shell."""

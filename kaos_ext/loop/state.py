@@ -1,0 +1,209 @@
+"""The state of one run: what it was asked to do (`RunSpec`), where it stands (`LoopState`), and the open iteration.
+
+An iteration is a conversation: the goal, then steps. One step is a model call and the tool calls it asked for. A tool
+call is *pending* from the model's answer until a result, an error or "outcome unknown" is on record; its *intent* (a
+`tool_call` event) is on record before it is made, so a call with an intent and no result is one whose process died or
+was cut off: it may have happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from kaos_ext.model import events
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState, Outcome
+
+DIGEST_ITERATIONS = 5
+DIGEST_CHARACTERS = 400
+
+
+class Repeat(StrEnum):
+    """When a run is over."""
+
+    FOREVER = "forever"
+    """The resident loop: never by itself."""
+    UNTIL_DONE = "until-done"
+    """An asynchronous task: when an iteration needed no tools, or a limit is reached."""
+    ONCE = "once"
+    """A chat request or a synchronous task: after one iteration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a run; 0 is "no limit", except for steps."""
+
+    max_steps: int = 5
+    interval_seconds: float = 0
+    max_iteration_seconds: float = 0
+    max_iterations: int = 0
+    max_runtime_seconds: float = 0
+    max_tool_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a run is asked to do. It comes from the settings or the request, not from the log."""
+
+    goal: str
+    run: str = LOOP_RUN
+    session: str = ""
+    repeat: Repeat = Repeat.FOREVER
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A tool call the model asked for and that has no answer yet."""
+
+    id: str
+    tool: str
+    arguments: Mapping[str, Any]
+    intended: bool = False
+    """Its intent is on record: it was made, or was about to be."""
+    repeatable: bool = False
+    """The tool says it is read-only or idempotent."""
+    interrupted: bool = False
+    """The process that made it is gone."""
+    problem: str = ""
+    """Why it cannot be made at all (arguments that are no JSON object)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of the open iteration's conversation, after the goal."""
+
+    role: str
+    text: str = ""
+    calls: tuple[PendingCall, ...] = ()
+    call_id: str = ""
+    tool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One earlier iteration, as the digest tells it."""
+
+    iteration: int
+    outcome: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A fold of a run's events under its spec."""
+
+    spec: RunSpec
+    status: LoopState
+    turns: tuple[Turn, ...] = ()
+    pending: tuple[PendingCall, ...] = ()
+    steps: int = 0
+    """Model calls answered in the open iteration."""
+    answer: str | None = None
+    """The final text of the open iteration, once the model gave it."""
+    iteration_goal: str = ""
+    active_since: float = 0.0
+    """From when the open iteration's time counts: its start, or when a process took it up again or it was resumed."""
+    started_at: float | None = None
+    """The run's first event."""
+    ended_at: float = 0.0
+    """End of the last iteration."""
+    used_tools: bool = False
+    """The open iteration, or the last one, asked for tools."""
+    suspended: bool = False
+    """Wanted by the owner; `status.phase` says whether it is on record."""
+    exhausted: str = ""
+    """Which limit ended the run."""
+    digest: tuple[Past, ...] = ()
+
+
+def begin(spec: RunSpec) -> RunState:
+    """The state of a run before its first event."""
+    return RunState(spec, LoopState(run=spec.run, session=spec.session, goal=spec.goal))
+
+
+def fold(state: RunState, event: Event) -> RunState:
+    """The state after one more event; events of other runs change nothing."""
+    if event.run != state.spec.run:
+        return state
+    state = replace(
+        state,
+        status=events.fold(state.status, event),
+        started_at=event.time if state.started_at is None else state.started_at,
+    )
+    content = event.content if isinstance(event.content, Mapping) else {}
+    match event.type:
+        case EventType.LOOP_STARTED:
+            pending = tuple(replace(call, interrupted=call.intended) for call in state.pending)
+            return replace(state, pending=pending, active_since=event.time)
+        case EventType.RESUMED:
+            return replace(state, active_since=event.time)
+        case EventType.ITERATION_STARTED:
+            return replace(
+                state,
+                turns=(),
+                pending=(),
+                steps=0,
+                answer=None,
+                iteration_goal=str(content.get("goal", state.spec.goal)),
+                active_since=event.time,
+                used_tools=False,
+            )
+        case EventType.MODEL_RESPONSE:
+            return _answered(state, content)
+        case EventType.TOOL_CALL:
+            return _intended(state, event)
+        case EventType.TOOL_RESULT | EventType.TOOL_ERROR | EventType.OUTCOME_UNKNOWN:
+            return _called(state, event, content)
+        case EventType.BUDGET_EXHAUSTED:
+            return replace(state, exhausted=str(content.get("reason", "")))
+        case kind if kind in ITERATION_ENDS:
+            return _ended(state, event, content)
+    return state
+
+
+def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
+    calls = tuple(
+        PendingCall(
+            str(call["id"]), str(call["name"]), dict(call.get("arguments") or {}), problem=str(call.get("problem", ""))
+        )
+        for call in content.get("tool_calls") or ()
+    )
+    text = str(content.get("text") or "")
+    return replace(
+        state,
+        steps=state.steps + 1,
+        pending=calls,
+        turns=(*state.turns, Turn("assistant", text, calls)),
+        answer=None if calls else text,
+        used_tools=state.used_tools or bool(calls),
+    )
+
+
+def _intended(state: RunState, event: Event) -> RunState:
+    call_id, repeatable = event.data.get("call_id"), bool(event.data.get("repeatable"))
+    pending = tuple(
+        replace(call, intended=True, repeatable=repeatable) if call.id == call_id else call for call in state.pending
+    )
+    return replace(state, pending=pending)
+
+
+def _called(state: RunState, event: Event, content: Mapping[str, Any]) -> RunState:
+    call_id = str(event.data.get("call_id", ""))
+    text = content.get("result") if event.type == EventType.TOOL_RESULT else f"Error: {content.get('error', '')}"
+    return replace(
+        state,
+        pending=tuple(call for call in state.pending if call.id != call_id),
+        turns=(*state.turns, Turn("tool", str(text), call_id=call_id, tool=str(content.get("tool", "")))),
+    )
+
+
+def _ended(state: RunState, event: Event, content: Mapping[str, Any]) -> RunState:
+    text = str(content.get("error") or content.get("result") or "")
+    past = Past(event.iteration, str(content.get("outcome", "")), text[:DIGEST_CHARACTERS])
+    digest = state.digest
+    if past.outcome != Outcome.SUPERSEDED:
+        digest = (*digest, past)[-DIGEST_ITERATIONS:]
+    return replace(state, turns=(), pending=(), steps=0, answer=None, ended_at=event.time, digest=digest)

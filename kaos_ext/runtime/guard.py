@@ -1,0 +1,146 @@
+"""Who may talk to a runtime: the checks of the service shell, independent of any web framework.
+
+    Host      must be an address, `localhost`, a bare service name or a name inside a cluster: a page in a browser that
+              rebinds its own name to our address comes with its own name                               → 421
+    Origin    a browser's cross-site request is refused                                                 → 403
+    caller    on a loopback address: the peer's socket belongs to our own uid (or root), where the kernel can tell,
+              or a bearer token; on another address: the token, if one is set                           → 403, 401
+              (health and readiness need no token: a kubelet has none)
+
+`KAOS_SERVICE_TOKEN`, `KAOS_ALLOWED_HOSTS` and `KAOS_ALLOWED_ORIGINS` (comma lists, `*` for all) widen or set this.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVICE_TOKEN = "KAOS_SERVICE_TOKEN"
+ALLOWED_HOSTS = "KAOS_ALLOWED_HOSTS"
+ALLOWED_ORIGINS = "KAOS_ALLOWED_ORIGINS"
+OPEN_PATHS = frozenset({"/health", "/ready", "/health/liveliness", "/health/readiness"})
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What is known of one request: its path, the three headers that matter, and both ends of its connection."""
+
+    path: str
+    host: str = ""
+    origin: str = ""
+    authorization: str = ""
+    peer: Address | None = None
+    own: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    token: str = ""
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+    uids: frozenset[int] = frozenset()
+    uid_of: Callable[[Address, Address], int | None] | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Guard:
+        return cls(
+            token=env.get(SERVICE_TOKEN, ""),
+            hosts=_listed(env.get(ALLOWED_HOSTS, "")),
+            origins=_listed(env.get(ALLOWED_ORIGINS, "")),
+            uids=frozenset({0, os.getuid()}),
+            uid_of=peer_uid,
+        )
+
+    def refuse(self, caller: Caller) -> Refusal | None:
+        """Why this request is not served; None when it is."""
+        if not self._host_known(caller.host):
+            return Refusal(421, f"this service does not answer for the host {caller.host!r}")
+        if caller.origin and not self._origin_known(caller):
+            return Refusal(403, f"the origin {caller.origin!r} may not call this service")
+        if caller.path in OPEN_PATHS:
+            return None
+        return self._caller_refused(caller)
+
+    def _host_known(self, host: str) -> bool:
+        name = _without_port(host).lower().rstrip(".")
+        if not name or "*" in self.hosts or name in self.hosts:
+            return True
+        if _address(name) is not None or "." not in name:
+            return True
+        return name.endswith((".svc", ".cluster.local", ".localhost"))
+
+    def _origin_known(self, caller: Caller) -> bool:
+        if "*" in self.origins or caller.origin in self.origins:
+            return True
+        scheme, _, rest = caller.origin.partition("://")
+        return scheme in {"http", "https"} and rest.lower() == caller.host.lower()
+
+    def _caller_refused(self, caller: Caller) -> Refusal | None:
+        if self.token and self._token_given(caller.authorization):
+            return None
+        peer, own = caller.peer, caller.own
+        address = _address(peer[0]) if peer else None
+        if peer is None or own is None or address is None or not address.is_loopback:
+            return Refusal(401, "a bearer token is needed") if self.token else None
+        uid = self.uid_of(peer, own) if self.uid_of else None
+        if uid is not None and uid not in self.uids:
+            return Refusal(403, "only processes of the cluster's own user are served here")
+        return None
+
+    def _token_given(self, authorization: str) -> bool:
+        kind, _, value = authorization.partition(" ")
+        return kind.lower() == "bearer" and hmac.compare_digest(value.strip().encode(), self.token.encode())
+
+
+def peer_uid(peer: Address, own: Address) -> int | None:
+    """Uid that owns the other end of a loopback TCP connection; None where the kernel does not tell."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path("/proc/self/net", table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        local, remote = _as_listed(peer, table), _as_listed(own, table)
+        for line in lines:
+            fields = line.split(maxsplit=8)
+            if fields[1] == local and fields[2] == remote:
+                return int(fields[7])
+    return None
+
+
+def _as_listed(address: Address, table: str) -> str:
+    """An address as /proc/net/tcp writes it: 32-bit words in the machine's byte order, hexadecimal."""
+    ip = ipaddress.ip_address(address[0].partition("%")[0])
+    if table == "tcp6" and ip.version == 4:
+        ip = ipaddress.ip_address(f"::ffff:{ip}")
+    packed = ip.packed
+    words = [int.from_bytes(packed[i : i + 4], "little") for i in range(0, len(packed), 4)]
+    return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(item.strip().lower() for item in text.split(",") if item.strip())
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return None
