@@ -148,7 +148,7 @@ def _requirement(tokens: _Tokens) -> Requirement:
     if operator in ("gt", "lt") and not all(re.fullmatch(r"[+-]?\d+", value) for value in values):
         (value,) = values
         raise SelectorError(
-            f'values[0][{key}]: Invalid value: "{value}": for \'Gt\', \'Lt\' operators, the value must be an integer'
+            f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
         )
     for value in values:
         if wrong := label_value_errors(value):
