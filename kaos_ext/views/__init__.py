@@ -10,13 +10,14 @@ from kaos_ext.views.card import Card, Line
 from kaos_ext.views.chat import Chat, Message
 from kaos_ext.views.log import LogView
 from kaos_ext.views.look import Tone
-from kaos_ext.views.note import ErrorView, Note
+from kaos_ext.views.note import Annotated, ErrorView, Note
 from kaos_ext.views.steps import Step, Steps, StepState
 from kaos_ext.views.table import Cell, State, Table
 from kaos_ext.views.task import TaskView
 from kaos_ext.views.view import View, bundle, mimetype
 
 __all__ = [
+    "Annotated",
     "Card",
     "Cell",
     "Chat",

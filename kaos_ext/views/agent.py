@@ -22,7 +22,7 @@ from kaos_ext.views.markup import Markup, clean, one_line, tag
 
 KEPT = 400
 SHOWN = 10
-FOLDED = 60
+FOLDED = 30
 BARS = 20
 
 
@@ -80,9 +80,12 @@ class AgentLive:
     # -- building ------------------------------------------------------------------------------------------------
 
     def with_event(self, event: Event, now: float) -> AgentLive:
-        """The view after `event`; one that was seen already changes nothing."""
+        """The view after `event`; one that was seen already changes nothing, one of a new log begins anew."""
         if self.events and event.seq <= self.events[-1].seq:
-            return replace(self, now=now)
+            if event.time <= self.events[-1].time:
+                return replace(self, now=now)
+            fresh = AgentLive(self.name, self.namespace, zone=self.zone)
+            return fresh.with_event(event, now)
         events = (*self.events, event)
         over = max(0, len(events) - KEPT)
         return replace(
@@ -164,7 +167,8 @@ class AgentLive:
             lines.append(aligned(cells, indent="  "))
         return "\n".join(lines)
 
-    def html(self) -> str:
+    def html(self, *, folded: bool = True) -> str:
+        """The card; without the older events when another place shows them."""
         all_rows = self.rows()
         shown, older = all_rows[-SHOWN:], all_rows[:-SHOWN]
         return look.card(
@@ -174,8 +178,13 @@ class AgentLive:
             self._said("last result", self.last_answer) if self.last_answer else "",
             self._trouble() if self.trouble else "",
             look.table(*(self._line(row) for row in shown)) if shown else "",
-            self._older(older) if older or self.forgotten else "",
+            look.fold(*self._older(older)) if folded and (older or self.forgotten) else "",
         )
+
+    def older_html(self) -> str:
+        """The events that the card folds away; nothing when it shows all."""
+        older = self.rows()[:-SHOWN]
+        return look.stack(*self._older(older)[1:]) if older or self.forgotten else ""
 
     def json(self) -> dict[str, Any]:
         drawn = [
@@ -204,8 +213,12 @@ class AgentLive:
     # -- pieces --------------------------------------------------------------------------------------------------
 
     def _head(self) -> Markup:
-        age = "" if self.since is None or self.now < self.since else f" · {span(self.now - self.since)}"
-        return look.head("agent", self.name, look.pill(self.status, self.tone), f"namespace {self.namespace}{age}")
+        right = [f"namespace {self.namespace}"] if self.namespace else []
+        if self.since is not None and self.now >= self.since:
+            right.append(span(self.now - self.since))
+        if self.link is Link.ENDED:
+            right.append(f"as of {clock(self.now, self.zone)[:8]}")
+        return look.head("agent", self.name, look.pill(self.status, self.tone), " · ".join(right))
 
     def _numbers(self) -> Markup:
         cells: list[Markup] = [look.number("iteration", self.state.iteration or "–")]
@@ -238,13 +251,15 @@ class AgentLive:
     def _line(self, row: Row) -> Markup:
         return look.line(clock(row.at, self.zone), row.tone, row.what, row.detail, row.took, glyph=row.glyph)
 
-    def _older(self, older: list[Row]) -> Markup:
+    def _older(self, older: list[Row]) -> tuple[str, Markup, Markup]:
+        """Their count, how many are not here any more, and the newest of them."""
         drawn = older[-FOLDED:]
         hidden = len(older) - len(drawn) + self.forgotten
-        before = tag("div", f"{hidden} before these are in the agent's memory", style=look.MUTE) if hidden else ""
+        before = f"{hidden} before these are in the agent's memory" if hidden else ""
         count = len(older) + self.forgotten
         summary = f"{count} earlier events" if count != 1 else "1 earlier event"
-        return look.fold(summary, before, look.table(*(self._line(row) for row in drawn)))
+        lines = look.table(*(self._line(row) for row in drawn))
+        return summary, tag("div", before, style=look.MUTE) if hidden else Markup(""), lines
 
 
 def _bar(event: Event) -> tuple[Bar, ...]:

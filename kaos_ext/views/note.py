@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from kaos_ext.views import look
 from kaos_ext.views.look import Tone
-from kaos_ext.views.markup import clean, one_line, tag
+from kaos_ext.views.markup import Markup, clean, join, one_line, tag
+from kaos_ext.views.view import View
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,25 @@ class ErrorView:
 
     def json(self) -> dict[str, Any]:
         return {"message": clean(self.message), "hint": clean(self.hint), "details": [clean(d) for d in self.details]}
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A view with quiet lines below it, such as the context that was acted on."""
+
+    view: View
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.view.kind
+
+    def text(self) -> str:
+        return "\n".join((self.view.text(), *(f"  {one_line(note)}" for note in self.notes)))
+
+    def html(self) -> str:
+        style = f"font-size:11px;{look.MUTE};margin:0 0 6px 2px"
+        return join(Markup(self.view.html()), *(tag("div", one_line(note), style=style) for note in self.notes))
+
+    def json(self) -> dict[str, Any]:
+        return self.view.json()

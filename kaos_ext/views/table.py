@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,12 +49,12 @@ class Table:
         title = look.head("", self.title, right=f"{len(self.rows)}" if self.rows else "")
         if not self.rows:
             return look.card(title, look.muted(self.empty), look.hint(self.hint) if self.hint else "")
-        rule = f"border-bottom:1px solid {look.LINE}"
-        top = look.tr(
-            *(look.td(c, pad="2px 18px 4px 0", style=f"{look.MUTE};font-size:85%;{rule}") for c in self.columns)
-        )
-        body = [look.tr(*(self._cell(cell) for cell in row)) for row in self.rows]
-        return look.card(title, look.table(top, *body))
+        quiet = f"{look.MUTE};font-size:85%;border-bottom:1px solid {look.LINE};white-space:nowrap"
+        numbers = [_numbers(row[i] for row in self.rows) for i in range(len(self.columns))]
+        sides = [";text-align:right" if number else "" for number in numbers]
+        top = look.tr(*(look.td(c, pad=_PAD, style=quiet + side) for c, side in zip(self.columns, sides, strict=True)))
+        body = [look.tr(*(self._cell(c, side) for c, side in zip(row, sides, strict=True))) for row in self.rows]
+        return look.card(title, look.table(top, *body, wide=False))
 
     def json(self) -> dict[str, Any]:
         values = [[clean(c) if isinstance(c, State) else c for c in row] for row in self.rows]
@@ -65,7 +66,7 @@ class Table:
         return {column: [row[i] for row in rows] for i, column in enumerate(self.columns)}
 
     @staticmethod
-    def _cell(cell: Cell) -> Markup:
+    def _cell(cell: Cell, side: str) -> Markup:
         if isinstance(cell, State):
             shown: object = tag(
                 "span",
@@ -78,8 +79,16 @@ class Table:
             shown = tag("div", cell, style=f"white-space:pre-wrap;{look.MONO}")
         else:
             shown = _plain(cell)
-        right = isinstance(cell, int | float) and not isinstance(cell, bool)
-        return look.td(shown, pad="3px 18px 3px 0", style="text-align:right" if right else "")
+        return look.td(shown, pad=_PAD, style=side.lstrip(";"))
+
+
+_PAD = "3px 28px 3px 0"
+
+
+def _numbers(cells: Iterable[Cell]) -> bool:
+    """A column of numbers is aligned at the right, its head as well."""
+    given = [cell for cell in cells if cell is not None]
+    return bool(given) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in given)
 
 
 def _plain(cell: Cell) -> str:

@@ -7,14 +7,15 @@ cell.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
 class View(Protocol):
     """`kind` names the private mimetype; `text` is aligned plain text, `html` is self-contained, `json` its values."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str: ...
 
     def text(self) -> str: ...
 
