@@ -1,7 +1,7 @@
 """Protobuf request bodies of Go clients, decoded into the JSON they stand for.
 
 A body is `k8s\\0` and a `runtime.Unknown` (type, raw message). Messages are decoded by a table of fields of the
-built-in types. Go writes zero values of plain members; they are dropped, as its JSON would drop them, but for those
+built-in types. Go writes zero values of plain members; they are dropped, as its JSON would drop them, but not those of
 members that are pointers there, where zero says something (`replicas: 0`).
 """
 
@@ -34,20 +34,6 @@ _INLINED = frozenset(
         "typeMeta",
         "ephemeralContainerCommon",
     }
-)
-_ZERO_SPEAKS = frozenset(
-    """
-    replicas revisionHistoryLimit progressDeadlineSeconds backoffLimit backoffLimitPerIndex maxFailedIndexes parallelism
-    completions ttlSecondsAfterFinished activeDeadlineSeconds gracePeriodSeconds terminationGracePeriodSeconds suspend
-    successfulJobsHistoryLimit failedJobsHistoryLimit optional immutable automountServiceAccountToken enableServiceLinks
-    allowPrivilegeEscalation runAsNonRoot runAsUser runAsGroup fsGroup readOnlyRootFilesystem privileged
-    orphanDependents defaultMode mode expirationSeconds minReplicas controller blockOwnerDeletion partition
-    setHostnameAsFQDN shareProcessNamespace hostUsers startingDeadlineSeconds priority tolerationSeconds
-    allocateLoadBalancerNodePorts stabilizationWindowSeconds manualSelector storageClassName
-    ingressClassName attachRequired podInfoOnMount allowVolumeExpansion allowed
-    ignoreStoreReadErrorWithClusterBreakingPotential leaseTransitions leaseDurationSeconds
-    currentHealthy desiredHealthy disruptionsAllowed expectedPods
-    """.split()
 )
 _QUANTITY, _TIME, _MICROTIME = "k8s.io.apimachinery.pkg.api.resource.Quantity", f"{_META}.Time", f"{_META}.MicroTime"
 
@@ -166,9 +152,15 @@ def _message(name: str, data: memoryview) -> dict[str, Any]:
             result.setdefault(field, []).append(value)
         elif field in _INLINED and isinstance(value, dict) and not _is_reference(name, field):
             result.update(value)
-        elif value is not None and (value or isinstance(value, dict | list) or field in _ZERO_SPEAKS):
+        elif value is not None and (value or isinstance(value, dict | list) or _zero_speaks(name, field, value)):
             result[field] = value
     return result
+
+
+def _zero_speaks(message: str, field: str, value: Any) -> bool:
+    """Whether zero was said by the client: the member is a pointer in Go, or a number or flag that is always written."""
+    go = table("golang.json.gz").get(f"io.{message}", {}).get(field, "")
+    return go.startswith("*") or (go.startswith("!") and value != "")
 
 
 def _is_reference(message: str, field: str) -> bool:

@@ -1,0 +1,1 @@
+"""Server-side apply: which manager set which field, merging, conflicts. Pure."""
