@@ -165,7 +165,7 @@ class AgentLive:
         cells = [(clock(r.at, self.zone), r.glyph, one_line(r.what, 40), one_line(r.detail, 96), r.took) for r in shown]
         if cells:
             lines.append(aligned(cells, indent="  "))
-        return "\n".join(lines)
+        return clean("\n".join(lines))
 
     def html(self, *, folded: bool = True) -> str:
         """The card; without the older events when another place shows them."""

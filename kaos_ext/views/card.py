@@ -46,7 +46,7 @@ class Card:
             lines.append(aligned(rows, indent="  "))
         if self.hint:
             lines.append(f"  → {clean(self.hint)}")
-        return "\n".join(lines)
+        return clean("\n".join(lines))
 
     def html(self) -> str:
         badge = look.pill(self.state, self.tone) if self.state else None

@@ -38,7 +38,7 @@ class Chat:
             who = f"{message.role}: " if message.role != "tool" else f"  tool {message.note}: ".replace(" : ", ": ")
             body = one_line(message.text) if message.role == "tool" else clean(message.text)
             lines.append(who + body.replace("\n", "\n    "))
-        return "\n".join(lines)
+        return clean("\n".join(lines))
 
     def html(self) -> str:
         badge = look.pill(self.state, self.tone) if self.state else None

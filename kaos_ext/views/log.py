@@ -21,7 +21,7 @@ class LogView:
     shown: int = 200
 
     def text(self) -> str:
-        return "\n".join(clean(line) for line in self.lines) or f"{self.source}: no lines"
+        return "\n".join(clean(line) for line in self.lines) or clean(f"{self.source}: no lines")
 
     def html(self) -> str:
         older, newest = self.lines[: -self.shown or None], self.lines[-self.shown :]

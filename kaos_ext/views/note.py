@@ -50,7 +50,7 @@ class ErrorView:
         lines += [f"  {one_line(detail, 200)}" for detail in self.details]
         if self.hint:
             lines.append(f"  → {clean(self.hint)}")
-        return "\n".join(lines)
+        return clean("\n".join(lines))
 
     def html(self) -> str:
         said = tag("span", f"✗ {self.message}", style=f"color:{look.COLOUR[Tone.FAILED]};font-weight:600")

@@ -77,7 +77,7 @@ class Steps:
             lines.append(aligned(rows, indent="  "))
         if self.hint:
             lines.append(f"  → {clean(self.hint)}")
-        return "\n".join(lines)
+        return clean("\n".join(lines))
 
     def html(self) -> str:
         rows = [self._row(step) for step in self.steps]

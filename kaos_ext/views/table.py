@@ -40,8 +40,8 @@ class Table:
 
     def text(self) -> str:
         if not self.rows:
-            return f"{self.title}: {self.empty}" + (f"\n  → {self.hint}" if self.hint else "")
-        rows = [[column.upper() for column in self.columns]]
+            return clean(f"{self.title}: {self.empty}" + (f"\n  → {self.hint}" if self.hint else ""))
+        rows = [[one_line(column.upper(), 40) for column in self.columns]]
         rows += [[one_line(_plain(cell), 80) for cell in row] for row in self.rows]
         return aligned(rows, gap="   ")
 

@@ -49,7 +49,7 @@ class TaskView:
             lines.append(aligned(rows, indent="  "))
         if self.hint:
             lines.append(f"  → {clean(self.hint)}")
-        return "\n".join(lines)
+        return clean("\n".join(lines))
 
     def html(self) -> str:
         right = " · ".join(part for part in (self.count, self.elapsed) if part)
