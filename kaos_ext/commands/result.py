@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kaos_ext.views import Note, Tone
 from kaos_ext.views.view import View
 
 
@@ -62,3 +63,17 @@ class Plain:
 
     def json(self) -> dict[str, Any]:
         return {"text": self.body}
+
+
+@dataclass(frozen=True)
+class Done(Note):
+    """A change that was made, in the words KAOS users know: `✅ Deployed Agent 'a' with ModelAPI 'm'`."""
+
+    tone: Tone = Tone.DONE
+    message: str = ""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(Tone.DONE, message, hint)
+
+    def text(self) -> str:
+        return f"✅ {self.message}" + (f"\n  → {self.hint}" if self.hint else "")

@@ -40,5 +40,5 @@ async def run(session: Session, parsed: Parsed) -> Answer:
 
 
 def _keyword(key: str) -> str:
-    """`--async` is a reserved word in Python."""
-    return "in_background" if key == "async" else key
+    """`--async` is a reserved word, and `session` the handler's first argument."""
+    return {"async": "in_background", "session": "session_id"}.get(key, key)

@@ -161,13 +161,15 @@ class KubeClient(Connection):
         self,
         object: Object,
         *,
+        resource: Resource | None = None,
         namespace: str | None = None,
         field_manager: str = MANAGER,
         force: bool = True,
         dry_run: bool = False,
     ) -> Object:
         """Server-side apply of any kind: our fields become so, others' stay; unknown fields are refused."""
-        resource = await self.resource_of(str(object.get("apiVersion", "")), str(object.get("kind", "")))
+        if resource is None:
+            resource = await self.resource_of(str(object.get("apiVersion", "")), str(object.get("kind", "")))
         metadata = object.get("metadata") or {}
         place = (metadata.get("namespace") or namespace or self.namespace) if resource.namespaced else None
         return await self.patch(
