@@ -15,13 +15,13 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kaos_ext.commands.result import Result, Update
+from kaos_ext.commands.result import Result
 from kaos_ext.commands.run import run
 from kaos_ext.commands.session import Session
 from kaos_ext.model.errors import KaosError, NotReadyError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kaos_ext.notebook.background import Background
     from kaos_ext.notebook.widget import AgentWidget
 
+Stream = Callable[["Parsed"], AsyncGenerator[AgentLive]]
 FRAMES = 3
 FIRST_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
@@ -45,8 +46,17 @@ RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 class Watch:
     """Follows one agent until it is stopped or the kernel ends."""
 
-    def __init__(self, background: Background, parsed: Parsed, *, live: bool | None, refresh: float) -> None:
+    def __init__(
+        self,
+        background: Background,
+        parsed: Parsed,
+        *,
+        live: bool | None = None,
+        refresh: float = 0.25,
+        stream: Stream | None = None,
+    ) -> None:
         self._background = background
+        self._stream = stream or follow
         self._parsed = parsed
         self._live = live
         self._refresh = refresh
@@ -56,11 +66,9 @@ class Watch:
         self._error: BaseException | None = None
         self._following: concurrent.futures.Future[None] | None = None
         self._widget: AgentWidget | None = None
-        zone = datetime.now().astimezone().tzinfo
+        self._zone = datetime.now().astimezone().tzinfo or UTC
         name = str(parsed.values.get("name") or "")
-        start = AgentLive(name, parsed.options.namespace or "", now=time.time())
-        self._zone = zone
-        self._view = replace(start, zone=zone) if zone is not None else start
+        self._view = AgentLive(name, parsed.options.namespace or "", now=time.time(), zone=self._zone)
 
     # -- what it is ----------------------------------------------------------------------------------------------
 
@@ -178,12 +186,10 @@ class Watch:
         try:
             while True:
                 try:
-                    async with Session(self._parsed.options) as session:
-                        answer = await run(session, self._parsed)
-                        assert not isinstance(answer, Result)
-                        async for update in _closing(answer):
+                    async with aclosing(self._stream(self._parsed)) as views:
+                        async for view in views:
                             failures = 0
-                            self._take(update)
+                            self._set(replace(view, zone=self._zone))
                     self._set(replace(self._view, link=Link.ENDED))
                     return
                 except KaosError as error:
@@ -199,10 +205,6 @@ class Watch:
         finally:
             clock.cancel()
             self._notify()
-
-    def _take(self, update: Update) -> None:
-        if isinstance(update.view, AgentLive):
-            self._set(replace(update.view, zone=self._zone) if self._zone is not None else update.view)
 
     async def _tick(self) -> None:
         """The countdown moves although nothing happens."""
@@ -253,11 +255,11 @@ class Watch:
         return NotReadyError(f"{done}{after}{why}", hint=hint)
 
 
-async def _closing(stream: AsyncIterator[Update]) -> AsyncIterator[Update]:
-    if hasattr(stream, "aclose"):
-        async with aclosing(stream):  # type: ignore[type-var]
-            async for update in stream:
-                yield update
-    else:
-        async for update in stream:
-            yield update
+async def follow(parsed: Parsed) -> AsyncGenerator[AgentLive]:
+    """The views that `agent watch` gives, as events come."""
+    async with Session(parsed.options) as session:
+        answer = await run(session, parsed)
+        assert not isinstance(answer, Result)
+        async for update in answer:
+            if isinstance(update.view, AgentLive):
+                yield update.view
