@@ -56,13 +56,13 @@ class Frame:
         *,
         live: bool | None = None,
         refresh: float = REFRESH_SECONDS,
-        send: Callable[..., None] = publish,
+        send: Callable[..., None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.display_id = uuid.uuid4().hex
         self._live = watched() if live is None else live
         self._refresh = refresh
-        self._send = send
+        self._send = send or publish
         self._clock = clock
         self._lock = threading.Lock()
         self._view = view
@@ -80,7 +80,7 @@ class Frame:
     def draw(self, view: View) -> None:
         """Take `view` as the content; draw it now if somebody looks and the last drawing is old enough."""
         self._view = view
-        if self._live and self._shown and self._clock() - self._drawn_at >= self._refresh:
+        if self._live and self._shown and self._clock() - self._drawn_at >= 0.9 * self._refresh:
             self._draw(update=True)
 
     def flush(self, view: View | None = None) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Stream = Callable[["Parsed"], AsyncGenerator[AgentLive]]
 FRAMES = 3
+MINIMUM_SECONDS = 0.05
 FIRST_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
@@ -55,7 +56,7 @@ class Watch:
         refresh: float = 0.25,
         stream: Stream | None = None,
     ) -> None:
-        self._background = background
+        self.background = background
         self._stream = stream or follow
         self._parsed = parsed
         self._live = live
@@ -64,6 +65,7 @@ class Watch:
         self._listeners: list[Callable[[AgentLive], None]] = []
         self._changed = threading.Condition()
         self._error: BaseException | None = None
+        self._drawn_at = 0.0
         self._following: concurrent.futures.Future[None] | None = None
         self._widget: AgentWidget | None = None
         self._zone = datetime.now().astimezone().tzinfo or UTC
@@ -97,7 +99,7 @@ class Watch:
 
     @property
     def following(self) -> bool:
-        return self._following is not None and not self._following.done()
+        return self._following is not None and not self._following.done() and self._error is None
 
     @property
     def parsed(self) -> Parsed:
@@ -113,7 +115,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin to follow; raises at once what is wrong with the command (no such agent, no cluster)."""
-        self._following = self._background.submit(self._follow())
+        self._following = self.background.submit(self._follow())
         self._until(lambda: self._view.link is not Link.CONNECTING or bool(self._view.note), FIRST_SECONDS)
 
     def wait(self, iterations: int = 1, timeout: float = 120.0) -> Watch:
@@ -138,8 +140,11 @@ class Watch:
 
     def flush(self) -> None:
         """Draw the newest state wherever this watch is shown."""
+        view = self.view
         for frame in self._frames:
-            frame.flush(self.view)
+            frame.flush(view)
+        if self._widget is not None:
+            self._widget.draw(view)
 
     @property
     def widget(self) -> AgentWidget:
@@ -160,7 +165,7 @@ class Watch:
             async with Session(self._parsed.options) as session:
                 await run(session, parse(words))
 
-        future = self._background.submit(act())
+        future = self.background.submit(act())
         future.add_done_callback(lambda done: told(None if done.cancelled() else done.exception()))
 
     def listen(self, listener: Callable[[AgentLive], None]) -> None:
@@ -209,15 +214,20 @@ class Watch:
     async def _tick(self) -> None:
         """The countdown moves although nothing happens."""
         while True:
-            await asyncio.sleep(2 * self._refresh)
-            self._draw()
+            await asyncio.sleep(max(MINIMUM_SECONDS, self._refresh))
+            self._draw(late=True)
 
     def _set(self, view: AgentLive) -> None:
         self._view = view
         self._notify()
         self._draw()
 
-    def _draw(self) -> None:
+    def _draw(self, *, late: bool = False) -> None:
+        """Draw, unless that was done a moment ago: the clock then does it."""
+        now = time.monotonic()
+        if not late and now - self._drawn_at < self._refresh:
+            return
+        self._drawn_at = now
         view = self.view
         for frame in self._frames:
             frame.draw(view)

@@ -39,7 +39,7 @@ class AgentWidget(ipywidgets.VBox):  # type: ignore[misc]
         self._stop = _button("stop", "Stop following; the agent goes on", lambda _: self._end())
         controls = ipywidgets.HBox([self._pause, self._stop, self._said])
         super().__init__([self._shown, self._events, controls], **options)
-        self._draw(watch.view)
+        self.draw(watch.view)
         watch.listen(self._draw)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -47,7 +47,7 @@ class AgentWidget(ipywidgets.VBox):  # type: ignore[misc]
         data, metadata = made if isinstance(made, tuple) else (made, {})
         return {**bundle(self._watch.view), **(data or {}), "text/plain": self._watch.view.text()}, metadata
 
-    def _draw(self, view: AgentLive) -> None:
+    def draw(self, view: AgentLive) -> None:
         self._shown.value = view.html(folded=False)
         self._older.value = view.older_html()
         self._events.layout.display = "" if self._older.value else "none"

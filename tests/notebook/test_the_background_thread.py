@@ -55,8 +55,7 @@ def test_the_foreground_draws_while_it_waits(background: Background) -> None:
     enough = threading.Event()
 
     async def work() -> str:
-        while not enough.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(enough.wait, 5)
         return "done"
 
     def tick() -> None:
