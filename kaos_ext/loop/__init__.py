@@ -24,9 +24,10 @@ from kaos_ext.loop.decide import (
     failed,
     next,
     over,
+    unknown,
 )
 from kaos_ext.loop.prompt import Message, prompt
-from kaos_ext.loop.state import Limits, PendingCall, Repeat, RunSpec, RunState, begin, fold
+from kaos_ext.loop.state import Limits, PendingCall, Repeat, RunSpec, RunState, begin, fold, interrupted
 
 __all__ = [
     "Action",
@@ -48,8 +49,10 @@ __all__ = [
     "due_at",
     "failed",
     "fold",
+    "interrupted",
     "next",
     "over",
     "pause",
     "prompt",
+    "unknown",
 ]

@@ -123,7 +123,8 @@ def _between(state: RunState, now: float) -> tuple[Action, ...]:
         return (WaitUntil(due),)
     number = state.status.iteration + 1
     started = _event(state, EventType.ITERATION_STARTED, {"goal": state.spec.goal}, iteration=number)
-    message = _event(state, EventType.USER_MESSAGE, state.spec.goal, iteration=number)
+    kind = EventType.TASK_DELEGATION_RECEIVED if state.spec.delegated else EventType.USER_MESSAGE
+    message = _event(state, kind, state.spec.goal, iteration=number)
     return (Record((started, message)),)
 
 
@@ -211,8 +212,10 @@ def _end(state: RunState, now: float, kind: EventType, outcome: Outcome, **more:
     status = state.status
     content: dict[str, Any] = {"outcome": str(outcome), **more}
     content["duration_seconds"] = round(max(0.0, now - (status.started_at or now)), 3)
+    failures = status.failures + 1 if kind != EventType.ITERATION_FINISHED else 0
+    if failures:
+        content["failures"] = failures
     if state.spec.repeat is Repeat.FOREVER:
-        failures = status.failures + 1 if kind != EventType.ITERATION_FINISHED else 0
         content["next_at"] = timestamp(now + pause(state.spec.limits.interval_seconds, failures))
     totals = replace(status.totals, iterations=status.totals.iterations + 1)
     return _event(state, kind, {**content, "totals": totals.to_json()})

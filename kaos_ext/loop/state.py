@@ -52,6 +52,8 @@ class RunSpec:
     session: str = ""
     repeat: Repeat = Repeat.FOREVER
     limits: Limits = field(default_factory=Limits)
+    delegated: bool = False
+    """The message came from another agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,11 @@ def begin(spec: RunSpec) -> RunState:
     return RunState(spec, LoopState(run=spec.run, session=spec.session, goal=spec.goal))
 
 
+def interrupted(state: RunState) -> RunState:
+    """The state once whoever made the calls under way is gone, without their answers."""
+    return replace(state, pending=tuple(replace(call, interrupted=call.intended) for call in state.pending))
+
+
 def fold(state: RunState, event: Event) -> RunState:
     """The state after one more event; events of other runs change nothing."""
     if event.run != state.spec.run:
@@ -136,8 +143,7 @@ def fold(state: RunState, event: Event) -> RunState:
     content = event.content if isinstance(event.content, Mapping) else {}
     match event.type:
         case EventType.LOOP_STARTED:
-            pending = tuple(replace(call, interrupted=call.intended) for call in state.pending)
-            return replace(state, pending=pending, active_since=event.time)
+            return replace(interrupted(state), active_since=event.time)
         case EventType.RESUMED:
             return replace(state, active_since=event.time)
         case EventType.ITERATION_STARTED:

@@ -319,7 +319,7 @@ def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any])
         last_error=str(content.get("error", "")),
         last_response=str(content.get("result", state.last_response)),
         next_run_at=seconds_of(upcoming) if upcoming else None,
-        failures=state.failures + 1 if failed else 0,
+        failures=int(content.get("failures", state.failures + 1)) if failed else 0,
         totals=Totals.from_json(totals) if totals else replace(state.totals, iterations=state.totals.iterations + 1),
     )
 

@@ -41,8 +41,10 @@ class Caller:
     host: str = ""
     origin: str = ""
     authorization: str = ""
-    peer: Address | None = None
-    own: Address | None = None
+    peer: str = ""
+    """Address of the other end."""
+    uid: Callable[[], int | None] = lambda: None
+    """Owner of the other end's socket, asked for only when the peer is on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,6 @@ class Guard:
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     uids: frozenset[int] = frozenset()
-    uid_of: Callable[[Address, Address], int | None] | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Guard:
@@ -60,7 +61,6 @@ class Guard:
             hosts=_listed(env.get(ALLOWED_HOSTS, "")),
             origins=_listed(env.get(ALLOWED_ORIGINS, "")),
             uids=frozenset({0, os.getuid()}),
-            uid_of=peer_uid,
         )
 
     def refuse(self, caller: Caller) -> Refusal | None:
@@ -90,11 +90,10 @@ class Guard:
     def _caller_refused(self, caller: Caller) -> Refusal | None:
         if self.token and self._token_given(caller.authorization):
             return None
-        peer, own = caller.peer, caller.own
-        address = _address(peer[0]) if peer else None
-        if peer is None or own is None or address is None or not address.is_loopback:
+        address = _address(caller.peer)
+        if address is None or not address.is_loopback:
             return Refusal(401, "a bearer token is needed") if self.token else None
-        uid = self.uid_of(peer, own) if self.uid_of else None
+        uid = caller.uid()
         if uid is not None and uid not in self.uids:
             return Refusal(403, "only processes of the cluster's own user are served here")
         return None

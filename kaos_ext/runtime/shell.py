@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ from aiohttp import web
 
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError
-from kaos_ext.runtime.guard import Caller, Guard
+from kaos_ext.runtime.guard import Caller, Guard, peer_uid
 
 GRACE_SECONDS = 20.0
 BODY_BYTES = 16 * 1024 * 1024
@@ -45,6 +45,7 @@ class Shell:
         self.app.router.add_get("/ready", self._ready)
         self._streams: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
+        self._uids: weakref.WeakKeyDictionary[asyncio.BaseTransport, int | None] = weakref.WeakKeyDictionary()
 
     async def listen(self) -> None:
         """Bind and answer; a port of 0 becomes the port the kernel gave."""
@@ -67,8 +68,9 @@ class Shell:
         self.stopping.set()
         for stream in tuple(self._streams):
             stream.cancel()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
 
     async def stream(self, body: Awaitable[None]) -> None:
         """Run an endless response; it is cut when the shell closes, without holding the stop up."""
@@ -102,7 +104,7 @@ class Shell:
 
     @web.middleware
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self.guard.refuse(_caller(request))
+        refusal = self.guard.refuse(self._caller(request))
         if refusal is not None:
             return web.json_response({"error": {"message": refusal.message}}, status=refusal.status)
         try:
@@ -113,6 +115,29 @@ class Shell:
             log.exception("%s %s failed", request.method, request.path)
             return web.json_response({"error": {"message": "internal error; the log has the details"}}, status=500)
 
+    def _caller(self, request: web.Request) -> Caller:
+        transport = request.transport
+        peer = transport.get_extra_info("peername") if transport else None
+
+        def uid() -> int | None:
+            # One look at the kernel's table for each connection: it costs more than a request.
+            if transport is None or peer is None:
+                return None
+            if transport not in self._uids:
+                own = transport.get_extra_info("sockname")
+                self._uids[transport] = peer_uid((peer[0], peer[1]), (own[0], own[1]))
+            return self._uids[transport]
+
+        headers = request.headers
+        return Caller(
+            path=request.path,
+            host=headers.get("Host", ""),
+            origin=headers.get("Origin", ""),
+            authorization=headers.get("Authorization", "") or headers.get("X-Agent-Authorization", ""),
+            peer=str(peer[0]) if peer else "",
+            uid=uid,
+        )
+
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "healthy", "name": self.name, "timestamp": _now()})
 
@@ -121,32 +146,6 @@ class Shell:
             body = {"status": "not ready", "name": self.name, "timestamp": _now(), "reason": self.not_ready}
             return web.json_response(body, status=503)
         return web.json_response({"status": "ready", "name": self.name, "timestamp": _now()})
-
-
-def set_up_process(kind: str, name: str, env: Mapping[str, str]) -> None:
-    """Title, log level and umask of a runtime's process."""
-    from setproctitle import setproctitle
-
-    setproctitle(f"kaos: {kind} {name}")
-    os.umask(0o077)
-    level = (env.get(podenv.LOG_LEVEL) or "INFO").upper()
-    known = {"TRACE": "DEBUG", "WARN": "WARNING"}.get(level, level)
-    logging.basicConfig(level=known if known in logging.getLevelNamesMapping() else "INFO", stream=sys.stderr)
-
-
-def _caller(request: web.Request) -> Caller:
-    transport = request.transport
-    peer = transport.get_extra_info("peername") if transport else None
-    own = transport.get_extra_info("sockname") if transport else None
-    headers = request.headers
-    return Caller(
-        path=request.path,
-        host=headers.get("Host", ""),
-        origin=headers.get("Origin", ""),
-        authorization=headers.get("Authorization") or headers.get("X-Agent-Authorization", ""),
-        peer=(peer[0], peer[1]) if peer else None,
-        own=(own[0], own[1]) if own else None,
-    )
 
 
 def _now() -> str:

@@ -1,1 +1,1 @@
-"""The agent runtime: resident loop, chat, A2A, memory events."""
+"""The agent: a service that answers (chat completions, A2A) and may run a resident loop, every step on record."""

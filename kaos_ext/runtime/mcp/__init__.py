@@ -1,1 +1,1 @@
-"""The MCP server runtime: functions of a Python source become tools."""
+"""The python-string MCP server: the functions of a piece of Python source, served as tools."""

@@ -1,1 +1,1 @@
-"""The ModelAPI runtime: a thin proxy to any OpenAI-compatible upstream."""
+"""The model proxy: one OpenAI-compatible address in front of any other, with an allow-list and mock responses."""

@@ -1,0 +1,162 @@
+"""A2A over JSON-RPC at `POST /`: the envelope and its errors, and the KAOS dialect over the internal task model.
+
+KAOS's dialect is `SendMessage` without a version header: parts by `type`, lower-case roles and states, a bare task as
+the result. The aliases `tasks/send` and `message/send` are answered in it as well.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from kaos_ext.model.errors import NotFoundError
+from kaos_ext.runtime.agent.service import AgentService, new_session
+from kaos_ext.runtime.agent.tasks import Task, TaskMessage
+
+PARSE, INVALID_REQUEST, NO_METHOD, BAD_PARAMS, INTERNAL, NO_TASK = -32700, -32600, -32601, -32602, -32603, -32001
+BUDGETS = ("maxIterations", "maxRuntimeSeconds", "maxToolCalls", "intervalSeconds")
+
+log = logging.getLogger(__name__)
+
+
+class RpcError(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class A2A:
+    def __init__(self, service: AgentService) -> None:
+        self._service = service
+        methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "SendMessage": self._send,
+            "GetTask": self._get,
+            "CancelTask": self._cancel,
+            "ListTasks": self._list,
+        }
+        aliases = {
+            "tasks/send": "SendMessage",
+            "message/send": "SendMessage",
+            "tasks/get": "GetTask",
+            "tasks/cancel": "CancelTask",
+            "tasks/list": "ListTasks",
+        }
+        self._methods = methods | {alias: methods[name] for alias, name in aliases.items()}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        id: Any = None
+        try:
+            try:
+                body = json.loads(await request.text())
+            except ValueError as error:
+                raise RpcError(PARSE, f"Parse error: {error}") from error
+            if not isinstance(body, dict) or body.get("jsonrpc") != "2.0" or not isinstance(body.get("method"), str):
+                raise RpcError(INVALID_REQUEST, "Invalid request: jsonrpc 2.0 and a method are needed")
+            id = body.get("id")
+            method = self._methods.get(body["method"])
+            if method is None:
+                raise RpcError(NO_METHOD, f"Method not found: {body['method']}")
+            params = body.get("params") or {}
+            if not isinstance(params, dict):
+                raise RpcError(BAD_PARAMS, "params must be an object")
+            result = await method(params)
+        except RpcError as error:
+            return _refused(id, error.code, str(error))
+        except NotFoundError as error:
+            return _refused(id, NO_TASK, str(error))
+        except Exception:
+            log.exception("an A2A request failed")
+            return _refused(id, INTERNAL, "Internal error; the agent's log has the details")
+        return web.json_response({"jsonrpc": "2.0", "id": id, "result": result})
+
+    async def _send(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        message = params.get("message")
+        if not isinstance(message, dict):
+            raise RpcError(BAD_PARAMS, "Missing required 'message' parameter")
+        text = _text(message)
+        if not text:
+            raise RpcError(BAD_PARAMS, "Message must contain text content")
+        configuration = params.get("configuration")
+        configuration = configuration if isinstance(configuration, dict) else {}
+        named = params.get("contextId") or params.get("sessionId") or message.get("contextId")
+        metadata = message.get("metadata")
+        task = await self._service.submit(
+            text,
+            str(named or new_session()),
+            autonomous=configuration.get("mode") == "autonomous",
+            budgets=_budgets(configuration.get("budgets")),
+            metadata=metadata if isinstance(metadata, dict) else {},
+        )
+        return rendered(task)
+
+    async def _get(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return rendered(self._service.task(_id(params)))
+
+    async def _cancel(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return rendered(await self._service.cancel(_id(params)))
+
+    async def _list(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        tasks = [rendered(task) for task in self._service.tasks()]
+        return {"count": len(tasks), "tasks": tasks}
+
+
+def rendered(task: Task) -> dict[str, Any]:
+    """A task in KAOS's dialect."""
+    status = {"state": str(task.state), "timestamp": task.timestamp}
+    if task.message:
+        status["message"] = task.message
+    return {
+        "id": task.id,
+        "sessionId": task.session,
+        "status": status,
+        "history": [_message(message) for message in task.history],
+        "artifacts": [],
+        "metadata": dict(task.metadata),
+        "events": [
+            {"id": note.id, "type": note.type, "timestamp": note.timestamp, "data": dict(note.data)}
+            for note in task.notes
+        ],
+        "autonomous": task.autonomous,
+        "output": task.output if task.autonomous else "",
+    }
+
+
+def _message(message: TaskMessage) -> dict[str, Any]:
+    return {"role": message.role, "parts": [{"type": "text", "text": message.text}]}
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    parts = message.get("parts")
+    if isinstance(parts, list):
+        texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        if texts:
+            return "\n".join(texts)
+    text = message.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def _id(params: Mapping[str, Any]) -> str:
+    id = params.get("id")
+    if not isinstance(id, str) or not id:
+        raise RpcError(BAD_PARAMS, "Missing required 'id' parameter")
+    return id
+
+
+def _budgets(given: Any) -> dict[str, float]:
+    budgets: dict[str, float] = {}
+    for name in BUDGETS:
+        value = given.get(name) if isinstance(given, dict) else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise RpcError(BAD_PARAMS, f"budgets.{name} must be a number of at least 0")
+        budgets[name] = value
+    return budgets
+
+
+def _refused(id: Any, code: int, message: str) -> web.Response:
+    return web.json_response({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})

@@ -1,0 +1,234 @@
+"""The agent's journal: events on a log, redacted before they are written, and the queries the agent needs.
+
+One row is one event. The intent of a tool call that must not be repeated is synced to the disk before the call; every
+other row survives the death of the process at once. The log's lock makes this process the only writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from kaos_ext.loop.state import DIGEST_ITERATIONS
+from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType
+from kaos_ext.store import LockedError, Log, Row, Schema, Sync, follow
+
+SCHEMA = Schema(
+    columns=(
+        ("time", "REAL NOT NULL"),
+        ("type", "TEXT NOT NULL"),
+        ("run", "TEXT NOT NULL"),
+        ("session", "TEXT NOT NULL"),
+        ("iteration", "INTEGER NOT NULL"),
+        ("step", "INTEGER NOT NULL"),
+        ("content", "TEXT NOT NULL"),
+        ("data", "TEXT"),
+    ),
+    indexes=(("run", "id"), ("session", "id"), ("type", "id")),
+)
+REDACTED = "[redacted]"
+KEEP_EVENTS = 200_000
+TRIM_EVERY = 10_000
+CHECKPOINT_EVERY = 1_000
+LOCK_POLL_SECONDS = 0.1
+
+
+class Journal:
+    def __init__(self, log: Log, secrets: Iterable[str] = (), *, clock: Callable[[], float] = time.time) -> None:
+        self._log = log
+        # Longest first, so that a secret that contains another is replaced whole.
+        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._clock = clock
+        self._sessions = {str(row["session"]) for row in log.select("type = ?", (EventType.SESSION_STARTED,))}
+        self._since_trim = self._since_checkpoint = 0
+
+    @classmethod
+    async def open(
+        cls, path: Path, secrets: Iterable[str], *, waiting: Callable[[str], None], stopping: asyncio.Event
+    ) -> Journal | None:
+        """Open the log, waiting while another process writes it; None when told to stop meanwhile."""
+        while not stopping.is_set():
+            try:
+                return cls(Log.open(path, SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False), secrets)
+            except LockedError as error:
+                waiting(str(error))
+            try:
+                await asyncio.wait_for(stopping.wait(), LOCK_POLL_SECONDS)
+            except TimeoutError:
+                continue
+        return None
+
+    def record(self, events: Sequence[Event], *, sync: bool = False) -> list[Event]:
+        """Write events in one transaction and return them with their places; what is written is redacted."""
+        now = self._clock()
+        events = [replace(event, time=event.time or now) for event in events]
+        fresh = {event.session: event for event in events if event.session and event.session not in self._sessions}
+        started = [replace(event, type=EventType.SESSION_STARTED, content="", data={}) for event in fresh.values()]
+        ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
+        self._sessions.update(fresh)
+        self._tidy(len(ids))
+        return [replace(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
+
+    def _row(self, event: Event) -> dict[str, Any]:
+        return {
+            "time": event.time,
+            "type": str(event.type),
+            "run": event.run,
+            "session": event.session,
+            "iteration": event.iteration,
+            "step": event.step,
+            "content": json.dumps(self._redacted(event.content), ensure_ascii=False, default=str),
+            "data": json.dumps(self._redacted(dict(event.data)), ensure_ascii=False, default=str)
+            if event.data
+            else None,
+        }
+
+    def _redacted(self, value: Any) -> Any:
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, REDACTED)
+            return value
+        if isinstance(value, dict):
+            return {self._redacted(key): self._redacted(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._redacted(item) for item in value]
+        return value
+
+    def _tidy(self, appended: int) -> None:
+        self._since_checkpoint += appended
+        self._since_trim += appended
+        if self._since_checkpoint >= CHECKPOINT_EVERY:
+            self._since_checkpoint = 0
+            self._log.checkpoint()
+        if self._since_trim >= TRIM_EVERY:
+            self._since_trim = 0
+            # What the resident loop goes on from after a restart is kept however old it is.
+            first = self._start_of(LOOP_RUN, DIGEST_ITERATIONS)
+            self._log.trim(
+                "id < ? AND type <> ? AND NOT (run = ? AND id > ?)",
+                (self._log.last_id - KEEP_EVENTS, EventType.SESSION_STARTED, LOOP_RUN, first),
+            )
+
+    @property
+    def last(self) -> int:
+        return self._log.last_id
+
+    @property
+    def sessions(self) -> list[str]:
+        return [str(row["session"]) for row in self._log.select("type = ?", (EventType.SESSION_STARTED,))]
+
+    def of_run(self, run: str, *, iterations: int = 0) -> list[Event]:
+        """Events of a run, oldest first; with `iterations` from the end of the one that many back."""
+        after = self._start_of(run, iterations) if iterations else 0
+        return [_event(row) for row in self._log.select("run = ? AND id > ?", (run, after))]
+
+    def _start_of(self, run: str, iterations: int) -> int:
+        """The place just before the end of the iteration that many back."""
+        marks = ", ".join("?" * len(ITERATION_ENDS))
+        condition = f"run = ? AND +type IN ({marks})"
+        ends = self._log.select(condition, (run, *map(str, ITERATION_ENDS)), descending=True, limit=iterations)
+        return int(ends[-1]["id"] or 0) - 1 if ends else 0
+
+    def of_type(self, *types: str, limit: int | None = None) -> list[Event]:
+        """Newest events of some types, newest first."""
+        marks = ", ".join("?" * len(types))
+        return [_event(row) for row in self._log.select(f"type IN ({marks})", types, descending=True, limit=limit)]
+
+    def history(self, session: str, limit: int, *, before: int | None = None) -> list[tuple[str, str]]:
+        """The newest messages of a session (before a place) as (role, text), oldest first."""
+        if limit <= 0:
+            return []
+        end = self.last + 1 if before is None else before
+        rows = self._log.select(
+            "session = ? AND id < ? AND +type IN (?, ?)",
+            (session, end, EventType.USER_MESSAGE, EventType.AGENT_RESPONSE),
+            descending=True,
+            limit=limit,
+        )
+        events = [_event(row) for row in reversed(rows)]
+        return [("user" if e.type == EventType.USER_MESSAGE else "assistant", str(e.content)) for e in events]
+
+    def page(
+        self,
+        *,
+        limit: int,
+        session: str = "",
+        types: Sequence[str] = (),
+        since: int | None = None,
+        until: int | None = None,
+        descending: bool = False,
+    ) -> list[Event]:
+        """Events as memory shows them, in the order of the log unless `descending`.
+
+        With `since` the oldest `limit` events after it, so that pages follow each other; without it the newest, and
+        then only whole iterations, as far as one fits.
+        """
+        chosen = types or tuple(map(str, KAOS_TYPES))
+        # The unary plus keeps SQLite from gathering and sorting every row of these types.
+        condition = [f"+type IN ({', '.join('?' * len(chosen))})"]
+        parameters: list[str | int] = [*chosen]
+        for clause, value in (("session = ?", session), ("id > ?", since), ("id <= ?", until)):
+            if value not in (None, ""):
+                condition.append(clause)
+                parameters.append(value)
+        where = " AND ".join(condition)
+        if since is not None:
+            events = [_event(row) for row in self._log.select(where, parameters, limit=limit)]
+        else:
+            rows = self._log.select(where, parameters, descending=True, limit=limit + 1)
+            events = [_event(row) for row in reversed(rows)]
+            if len(events) > limit:
+                events = _whole(events)
+        return events[::-1] if descending else events
+
+    async def follow(self, after: int, types: Sequence[str] = (), session: str = "") -> AsyncIterator[Event]:
+        """Events after a place: those there are, then each as it happens."""
+        condition, parameters = [], []
+        if types:
+            condition.append(f"type IN ({', '.join('?' * len(types))})")
+            parameters += list(types)
+        if session:
+            condition.append("session = ?")
+            parameters.append(session)
+        where = " AND ".join(condition)
+        rows = cast("AsyncGenerator[Row]", follow(self._log, after=after, where=where, parameters=parameters))
+        try:
+            async for row in rows:
+                yield _event(row)
+        finally:
+            await rows.aclose()
+
+    def close(self) -> None:
+        self._log.checkpoint()
+        self._log.close()
+
+
+def _whole(events: list[Event]) -> list[Event]:
+    """Without the first event and the rest of its iteration, unless nothing would be left."""
+    cut = (events[0].run, events[0].iteration)
+    rest = [event for event in events[1:] if (event.run, event.iteration) != cut]
+    return rest or events[1:]
+
+
+def _event(row: Row) -> Event:
+    return Event(
+        type=_TYPES.get(str(row["type"]), str(row["type"])),
+        content=json.loads(str(row["content"])),
+        seq=int(row["id"] or 0),
+        time=float(row["time"] or 0),
+        session=str(row["session"]),
+        run=str(row["run"]),
+        iteration=int(row["iteration"] or 0),
+        step=int(row["step"] or 0),
+        data=json.loads(str(row["data"])) if row["data"] else {},
+    )
+
+
+_TYPES: dict[str, str] = {member.value: member for member in EventType}

@@ -1,0 +1,204 @@
+"""The OpenAI-compatible chat completions wire, over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+
+from kaos_ext.loop import Message
+from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question, call_of, calls_in_text, numbered
+from kaos_ext.runtime.agent.settings import ToolCallMode
+from kaos_ext.runtime.agent.tools import Tool
+
+SILENCE_SECONDS = 300.0
+"""The longest a model may say nothing; a whole answer may take longer when it streams."""
+
+STRING_MODE = """To use a tool, answer with nothing but JSON of this form:
+{"tool_calls": [{"name": "<tool>", "arguments": {<its arguments>}}]}
+The result comes back as the next message. Answer in plain text when you need no tool. Tools:
+"""
+
+
+class OpenAIModel:
+    def __init__(self, session: aiohttp.ClientSession, url: str, model: str, mode: ToolCallMode) -> None:
+        base = url.rstrip("/")
+        self._url = f"{base if base.endswith('/v1') else base + '/v1'}/chat/completions"
+        self._session = session
+        self._model = model
+        self._mode = mode
+
+    async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
+        body = self._body(question)
+        if on_text is not None and self._mode is not ToolCallMode.STRING:
+            return await self._streamed(body, on_text)
+        answer = await self._whole(body)
+        if on_text is not None and answer.text and not answer.calls:
+            await on_text(answer.text)
+        return answer
+
+    def _body(self, question: Question) -> dict[str, Any]:
+        if self._mode is ToolCallMode.STRING:
+            return {"model": self._model, "messages": _in_strings(question.messages, question.tools)}
+        body: dict[str, Any] = {"model": self._model, "messages": [_native(message) for message in question.messages]}
+        if question.tools:
+            body["tools"] = [_declared(tool) for tool in question.tools]
+        return body
+
+    async def _whole(self, body: Mapping[str, Any]) -> Answer:
+        async with self._post(body) as response:
+            try:
+                reply = json.loads(await response.read())
+                choice = reply["choices"][0]["message"]
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise ModelError(
+                    f"the model's answer is no chat completion ({type(error).__name__}: {error})"
+                ) from error
+        return self._answer(str(choice.get("content") or ""), _native_calls(choice.get("tool_calls")), reply)
+
+    async def _streamed(self, body: Mapping[str, Any], on_text: OnText) -> Answer:
+        text: list[str] = []
+        parts: dict[int, dict[str, str]] = {}
+        last: dict[str, Any] = {}
+        async with self._post({**body, "stream": True, "stream_options": {"include_usage": True}}) as response:
+            async for chunk in _chunks(response):
+                if chunk.get("error"):
+                    raise ModelError(f"the model's answer broke off: {_error_text(chunk)}")
+                last.update({key: chunk[key] for key in ("model", "usage") if chunk.get(key)})
+                for choice in chunk.get("choices") or ():
+                    delta = choice.get("delta") or {}
+                    if delta.get("content"):
+                        text.append(delta["content"])
+                        await on_text(delta["content"])
+                    _gather(parts, delta.get("tool_calls") or ())
+        calls = [call_of(part["id"], part["name"], part["arguments"]) for _, part in sorted(parts.items())]
+        return self._answer("".join(text), calls, last)
+
+    def _answer(self, text: str, calls: Sequence[Call], reply: Mapping[str, Any]) -> Answer:
+        found = calls_in_text(text) if self._mode is ToolCallMode.STRING else numbered(calls)
+        usage = {key: value for key, value in (reply.get("usage") or {}).items() if isinstance(value, int)}
+        return Answer(text, found, usage, str(reply.get("model") or self._model))
+
+    def _post(self, body: Mapping[str, Any]) -> _Post:
+        return _Post(self._session, self._url, body)
+
+
+class _Post:
+    """One request whose failures, of any kind, are ModelErrors that name the server."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> None:
+        self._session, self._url, self._body = session, url, body
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS)
+        headers = {"Authorization": "Bearer not-needed"}
+        try:
+            self._response = await self._session.post(self._url, json=self._body, headers=headers, timeout=timeout)
+            if self._response.status == 200:
+                return self._response
+            text = await self._response.text()
+            self._response.release()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ModelError(f"the model server at {self._url} does not answer: {_reason(error)}") from error
+        raise ModelError(f"the model server answered {self._response.status}: {_error_text(text)}")
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._response.close() if error else self._response.release()
+        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
+            raise ModelError(f"the model's answer broke off: {_reason(error)}") from error
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """The JSON of each server-sent event up to `[DONE]`."""
+    ended = False
+    async for line in response.content:
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            ended = True
+            break
+        try:
+            chunk = json.loads(data)
+        except ValueError as error:
+            raise ModelError(f"the model's answer is no event stream of chat completions: {error}") from error
+        if isinstance(chunk, dict):
+            ended = ended or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+            yield chunk
+    if not ended:
+        raise ModelError("the model's answer broke off in the middle of the stream")
+
+
+def _gather(parts: dict[int, dict[str, str]], deltas: Sequence[Mapping[str, Any]]) -> None:
+    for delta in deltas:
+        part = parts.setdefault(int(delta.get("index") or 0), {"id": "", "name": "", "arguments": ""})
+        function = delta.get("function") or {}
+        part["id"] = delta.get("id") or part["id"]
+        part["name"] += function.get("name") or ""
+        part["arguments"] += function.get("arguments") or ""
+
+
+def _native_calls(calls: Any) -> list[Call]:
+    found = []
+    for call in calls or ():
+        function = call.get("function") or {}
+        found.append(call_of(str(call.get("id") or ""), str(function.get("name") or ""), function.get("arguments")))
+    return found
+
+
+def _native(message: Message) -> dict[str, Any]:
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
+    wire: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.calls:
+        wire["content"] = message.text or None
+        wire["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.tool, "arguments": json.dumps(dict(call.arguments))},
+            }
+            for call in message.calls
+        ]
+    return wire
+
+
+def _in_strings(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """The messages for a model without native tool calls: tools in the instructions, results as user messages."""
+    wire: list[dict[str, Any]] = []
+    if tools:
+        listed = [json.dumps({"name": t.name, "description": t.description, "parameters": t.schema}) for t in tools]
+        wire.append({"role": "system", "content": STRING_MODE + "\n".join(listed)})
+    for message in messages:
+        if message.role == "tool":
+            wire.append({"role": "user", "content": f"Result of the tool call {message.call_id}:\n{message.text}"})
+        else:
+            wire.append({"role": message.role, "content": message.text})
+    first = [message["content"] for message in wire if message["role"] == "system"]
+    rest = [message for message in wire if message["role"] != "system"]
+    # Instructions last among them: some small models heed only one system message, and servers join them anyway.
+    return [{"role": "system", "content": "\n\n".join(reversed(first))}, *rest] if first else rest
+
+
+def _declared(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    return {"type": "function", "function": function}
+
+
+def _error_text(body: Any) -> str:
+    """The message of an OpenAI-style error body, or its beginning."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    try:
+        error = json.loads(text)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        return text.strip()[:300] or "an empty body"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError | TimeoutError):
+        return "it took too long"
+    return str(error) or type(error).__name__

@@ -1,0 +1,181 @@
+"""Carries out what `kaos_ext.loop` decides: writes events down, asks the model, calls tools, waits.
+
+One `Run` is one run in this process. Whatever happens is an event first; the state is always the fold of the events.
+Trouble of any kind (a model that fails, a bug, a full disk) ends the iteration or delays it, never the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kaos_ext import loop
+from kaos_ext.loop import AskModel, CallTools, End, Park, PendingCall, Record, RunState, WaitUntil
+from kaos_ext.model.events import Event, EventType
+from kaos_ext.runtime.agent.control import Control
+from kaos_ext.runtime.agent.journal import Journal
+from kaos_ext.runtime.agent.model import Model, ModelError, OnText, Question
+from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
+from kaos_ext.store import StoreError
+
+STORE_TROUBLE_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+OnCall = Callable[[int, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What every run of an agent works with."""
+
+    journal: Journal
+    model: Model
+    tools: ToolBox
+    instructions: str
+    clock: Callable[[], float] = time.time
+
+
+class Run:
+    def __init__(
+        self,
+        state: RunState,
+        equipment: Equipment,
+        *,
+        history: Sequence[tuple[str, str]] = (),
+        on_text: OnText | None = None,
+        on_call: OnCall | None = None,
+    ) -> None:
+        self.state = state
+        self._with = equipment
+        self._history = history
+        self._on_text = on_text
+        self._on_call = on_call
+
+    def record(self, *events: Event, sync: bool = False) -> None:
+        for event in self._with.journal.record(events, sync=sync):
+            self.state = loop.fold(self.state, event)
+
+    async def drive(self, control: Control) -> RunState:
+        """Work until the run is over or the process is to stop; the current action is always finished first."""
+        while not control.stopping.is_set():
+            self.state = replace(self.state, suspended=control.suspended)
+            try:
+                for action in loop.decide(self.state, self._with.clock()):
+                    if isinstance(action, End):
+                        return self.state
+                    await self._carry_out(action, control)
+            except StoreError as error:
+                # What was under way is not on record, so it must not be taken for "not done".
+                log.error("cannot write events: %s", error)
+                self.state = loop.interrupted(self.state)
+                await control.wait(STORE_TROUBLE_SECONDS)
+        return self.state
+
+    async def _carry_out(self, action: loop.Action, control: Control) -> None:
+        match action:
+            case Record(events):
+                self.record(*events)
+            case AskModel(step):
+                await self._bounded(self._ask(step))
+            case CallTools(calls):
+                await self._bounded(self._call(calls))
+            case WaitUntil(until):
+                await control.wait(max(0.0, until - self._with.clock()))
+            case Park():
+                await control.wait(None)
+            case End():
+                pass
+
+    async def _bounded(self, work: Awaitable[None]) -> None:
+        """Do one step's work, cut off when the iteration's time is up; any failure is the iteration's end."""
+        end = loop.deadline(self.state)
+        limit = asyncio.timeout(None if end is None else max(0.0, end - self._with.clock()))
+        try:
+            async with limit:
+                await work
+        except TimeoutError as error:
+            if end is None or not limit.expired():
+                self._fail(error)
+            else:
+                # The loop's clock may be a hair ahead of the one that the next decision looks at.
+                await asyncio.sleep(max(0.0, end - self._with.clock()) + 0.001)
+        except ModelError as error:
+            self.record(*loop.failed(self.state, str(error), self._with.clock()))
+        except StoreError:
+            raise
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        log.error("an iteration failed", exc_info=error)
+        self.record(*loop.failed(self.state, f"{type(error).__name__}: {error}", self._with.clock()))
+
+    async def _ask(self, step: int) -> None:
+        tools = await self._with.tools.all()
+        messages = loop.prompt(self.state, instructions=self._instructions(), history=self._history)
+        asked = {"messages": len(messages), "tools": [tool.name for tool in tools]}
+        self.record(self._event(EventType.MODEL_REQUEST, asked, step))
+        question = Question(messages, tools, cursor=self.state.status.totals.model_calls)
+        answer = await self._with.model.ask(question, self._on_text)
+        self.record(self._event(EventType.MODEL_RESPONSE, answer.to_json(), step))
+
+    def _instructions(self) -> str:
+        problems = self._with.tools.problems
+        if not problems:
+            return self._with.instructions
+        lines = [f"- {name}: {problem}" for name, problem in sorted(problems.items())]
+        return "\n".join([self._with.instructions, "", "Some tools are out of reach for now:", *lines])
+
+    async def _call(self, calls: Sequence[PendingCall]) -> None:
+        found = [(call, await self._with.tools.find(call.tool)) for call in calls]
+        intents = [self._intent(call, tool) for call, tool in found if not call.intended]
+        if intents:
+            self.record(*intents, sync=any(not intent.data["repeatable"] for intent in intents))
+        async with asyncio.TaskGroup() as group:
+            for call, tool in found:
+                group.create_task(self._one(call, tool))
+
+    def _intent(self, call: PendingCall, tool: Tool | None) -> Event:
+        # A call that cannot be made is harmless to try again.
+        repeatable = tool is None or bool(call.problem) or tool.repeatable
+        data = {"call_id": call.id, "repeatable": repeatable, "server": tool.server if tool else ""}
+        content = {"tool": call.tool, "arguments": dict(call.arguments)}
+        return self._event(EventType.TOOL_CALL, content, self.state.steps, data)
+
+    async def _one(self, call: PendingCall, tool: Tool | None) -> None:
+        if self._on_call is not None:
+            await self._on_call(self.state.steps, call.tool)
+        try:
+            result = await self._made(call, tool)
+        except ToolError as error:
+            if error.uncertain and not (tool and tool.repeatable):
+                self.record(replace(loop.unknown(self.state, call), step=self.state.steps))
+            else:
+                self._answered(EventType.TOOL_ERROR, call, {"tool": call.tool, "error": str(error)})
+        else:
+            self._answered(EventType.TOOL_RESULT, call, {"tool": call.tool, "result": result})
+
+    async def _made(self, call: PendingCall, tool: Tool | None) -> str:
+        if call.problem:
+            raise ToolError(call.problem)
+        if tool is None:
+            names = ", ".join(sorted(known.name for known in await self._with.tools.all())) or "none"
+            reasons = "; ".join(self._with.tools.problems.values())
+            raise ToolError(f"there is no tool {call.tool!r} (tools: {names})" + (f"; {reasons}" if reasons else ""))
+        try:
+            return await self._with.tools.call(tool, call.arguments)
+        except ToolError as error:
+            if not (error.uncertain and tool.repeatable):
+                raise
+        return await self._with.tools.call(tool, call.arguments)
+
+    def _answered(self, kind: EventType, call: PendingCall, content: dict[str, Any]) -> None:
+        self.record(self._event(kind, content, self.state.steps, {"call_id": call.id}))
+
+    def _event(self, kind: EventType, content: Any, step: int, data: dict[str, Any] | None = None) -> Event:
+        spec, status = self.state.spec, self.state.status
+        return Event(kind, content, 0, 0.0, spec.session, spec.run, status.iteration, step, data or {})

@@ -1,0 +1,226 @@
+"""The agent itself: its resident loop, its chat requests and its tasks, each a run over one journal.
+
+Runs do not wait for each other. A task goes on in the background whoever waits for it; loop and unfinished tasks are
+taken up again by the next process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kaos_ext import loop
+from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
+from kaos_ext.loop.state import DIGEST_ITERATIONS
+from kaos_ext.model.errors import KaosError, NotFoundError
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopState, Outcome, timestamp
+from kaos_ext.runtime.agent.control import Control
+from kaos_ext.runtime.agent.model import OnText
+from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
+from kaos_ext.runtime.agent.settings import Settings
+from kaos_ext.runtime.agent.tasks import Task, TaskState, task_of
+
+LISTED_TASKS = 200
+log = logging.getLogger(__name__)
+
+
+class RunFailed(KaosError):
+    """A chat request or a task could not be answered."""
+
+
+def new_session() -> str:
+    return f"session_{uuid.uuid4().hex[:12]}"
+
+
+class AgentService:
+    def __init__(self, settings: Settings, equipment: Equipment, stopping: asyncio.Event) -> None:
+        self.settings = settings
+        self._with = equipment
+        self.journal = equipment.journal
+        self.tools = equipment.tools
+        self._stopping = stopping
+        self._loop: Run | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.control = Control(stopping, suspended=settings.suspended)
+
+    @property
+    def loop_state(self) -> LoopState:
+        return self._loop.state.status if self._loop else LoopState()
+
+    async def run_loop(self) -> None:
+        """The resident loop, from where the journal says it stands, until the process is to stop."""
+        settings = self.settings
+        events = self.journal.of_run(LOOP_RUN, iterations=DIGEST_ITERATIONS)
+        session = events[-1].session if events else new_session()
+        spec = RunSpec(settings.goal, LOOP_RUN, session, Repeat.FOREVER, settings.loop_limits)
+        self._loop = run = Run(_folded(spec, events), self._with)
+        due = loop.due_at(run.state)
+        run.record(
+            Event(
+                EventType.LOOP_STARTED,
+                {
+                    "goal": spec.goal,
+                    "interval_seconds": spec.limits.interval_seconds,
+                    "max_steps": spec.limits.max_steps,
+                    "max_iteration_seconds": spec.limits.max_iteration_seconds,
+                    "model": settings.model,
+                    "next_at": timestamp(due) if due and not run.state.status.open else None,
+                },
+                session=session,
+                run=LOOP_RUN,
+                iteration=run.state.status.iteration,
+            )
+        )
+        await run.drive(self.control)
+        status = run.state.status
+        run.record(Event(EventType.LOOP_STOPPED, "", session=session, run=LOOP_RUN, iteration=status.iteration))
+
+    async def chat(
+        self,
+        text: str,
+        session: str,
+        *,
+        delegated: bool = False,
+        on_text: OnText | None = None,
+        on_call: OnCall | None = None,
+    ) -> RunState:
+        """Answer one message in a session; the state's `status.last_response` is the answer."""
+        spec = RunSpec(
+            text,
+            f"chat_{uuid.uuid4().hex[:12]}",
+            session,
+            Repeat.ONCE,
+            Limits(max_steps=self.settings.task_limits.max_steps),
+            delegated,
+        )
+        history = self.journal.history(session, self.settings.context_limit)
+        run = Run(loop.begin(spec), self._with, history=history, on_text=on_text, on_call=on_call)
+        state = await run.drive(Control(self._stopping))
+        _check(state)
+        return state
+
+    async def submit(
+        self,
+        text: str,
+        session: str,
+        *,
+        autonomous: bool,
+        budgets: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+    ) -> Task:
+        """Begin a task. A synchronous one is awaited to its end, an autonomous one goes on in the background."""
+        id = f"task_{uuid.uuid4().hex[:12]}"
+        content = {"message": text, "autonomous": autonomous, "budgets": dict(budgets), "metadata": dict(metadata)}
+        self.journal.record(
+            [
+                Event(EventType.TASK_SUBMITTED, content, session=session, run=id),
+                Event(EventType.TASK_WORKING, "", session=session, run=id),
+            ]
+        )
+        work = self._begin(id)
+        if not autonomous:
+            # Whoever asked may go away; the task is on record and goes on.
+            await asyncio.shield(work)
+        return self.task(id)
+
+    def task(self, id: str) -> Task:
+        task = task_of(self.journal.of_run(id)) if id.startswith("task_") else None
+        if task is None:
+            raise NotFoundError(f"Task not found: {id}")
+        return task
+
+    def tasks(self) -> list[Task]:
+        """The newest tasks, newest first."""
+        submissions = self.journal.of_type(EventType.TASK_SUBMITTED, limit=LISTED_TASKS)
+        found = (task_of(self.journal.of_run(event.run)) for event in submissions)
+        return [task for task in found if task is not None]
+
+    async def cancel(self, id: str) -> Task:
+        """End a task; one that is over already is returned unchanged."""
+        task = self.task(id)
+        if task.state.terminal:
+            return task
+        work = self._tasks.get(id)
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
+        task = self.task(id)
+        if not task.state.terminal:
+            self._end(task, EventType.TASK_CANCELED, "")
+        return self.task(id)
+
+    def resume_tasks(self) -> None:
+        """Take up the tasks that the process before this one left unfinished."""
+        for task in reversed(self.tasks()):
+            if not task.state.terminal and task.id not in self._tasks:
+                self._begin(task.id, resumed=True)
+
+    async def finish(self, seconds: float) -> None:
+        """Let what is under way come to a step's end, and cut off what does not."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=seconds)
+            for work in late:
+                work.cancel()
+
+    def _begin(self, id: str, *, resumed: bool = False) -> asyncio.Task[None]:
+        work = asyncio.create_task(self._work(id, resumed))
+        self._tasks[id] = work
+        work.add_done_callback(lambda _: self._tasks.pop(id, None))
+        return work
+
+    async def _work(self, id: str, resumed: bool) -> None:
+        events = self.journal.of_run(id)
+        task = task_of(events)
+        assert task is not None
+        text = task.history[0].text
+        repeat = Repeat.UNTIL_DONE if task.autonomous else Repeat.ONCE
+        delegated = bool(task.metadata.get("delegation"))
+        spec = RunSpec(text, id, task.session, repeat, self._limits(task), delegated)
+        history = self.journal.history(task.session, self.settings.context_limit, before=events[0].seq)
+        run = Run(_folded(spec, events), self._with, history=history)
+        if resumed:
+            run.record(Event(EventType.LOOP_STARTED, {"goal": text}, session=task.session, run=id))
+        state = await run.drive(Control(self._stopping))
+        if not loop.over(state):
+            return  # The process stops; the next one goes on.
+        if state.status.failures:
+            self._end(task, EventType.TASK_FAILED, {"error": state.status.last_error})
+        else:
+            self._end(task, EventType.TASK_COMPLETED, {"output": state.status.last_response})
+
+    def _limits(self, task: Task) -> Limits:
+        limits = self.settings.task_limits
+        if not task.autonomous:
+            return Limits(max_steps=limits.max_steps)
+        budgets = task.budgets
+        return replace(
+            limits,
+            max_iterations=int(budgets.get("maxIterations", limits.max_iterations)),
+            max_runtime_seconds=float(budgets.get("maxRuntimeSeconds", limits.max_runtime_seconds)),
+            max_tool_calls=int(budgets.get("maxToolCalls", limits.max_tool_calls)),
+            interval_seconds=float(budgets.get("intervalSeconds", 0)),
+        )
+
+    def _end(self, task: Task, kind: EventType, content: Any) -> None:
+        self.journal.record([Event(kind, content, session=task.session, run=task.id)])
+
+
+def _folded(spec: RunSpec, events: list[Event]) -> RunState:
+    state = loop.begin(spec)
+    for event in events:
+        state = loop.fold(state, event)
+    return state
+
+
+def _check(state: RunState) -> None:
+    if not loop.over(state):
+        raise RunFailed("the agent is stopping", hint="ask again; another process takes over")
+    if state.status.last_outcome == Outcome.FAILED:
+        raise RunFailed(state.status.last_error)
+
+
+__all__ = ["AgentService", "RunFailed", "TaskState", "new_session"]

@@ -1,0 +1,139 @@
+"""The server's process: tools on the official SDK's server, streamable HTTP at `/mcp`, stateless, JSON replies.
+
+The shell's checks stand before it as ASGI middleware, with `/health` and `/ready`. Tools that are plain functions run
+in worker threads, so a slow one holds nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kaos_ext.model import podenv
+from kaos_ext.model.errors import KaosError
+from kaos_ext.runtime.guard import Caller, Guard, peer_uid
+from kaos_ext.runtime.mcp.source import SourceError, SourceTool, tools_of
+
+GRACE_SECONDS = 20
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Checked:
+    """The service shell's checks, health and readiness before an ASGI application."""
+
+    def __init__(self, app: App, guard: Guard, name: str) -> None:
+        self._app, self._guard, self._name = app, guard, name
+        self.ready = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._guard.refuse(_caller(scope))
+        now = datetime.now(UTC).isoformat()
+        if refusal is not None:
+            await _answer(send, refusal.status, {"error": {"message": refusal.message}})
+        elif scope["path"] == "/health":
+            await _answer(send, 200, {"status": "healthy", "name": self._name, "timestamp": now})
+        elif scope["path"] == "/ready":
+            status = "ready" if self.ready else "stopping"
+            await _answer(send, 200 if self.ready else 503, {"status": status, "name": self._name, "timestamp": now})
+        else:
+            await self._app(scope, receive, send)
+
+
+def build(name: str, tools: Sequence[SourceTool], guard: Guard) -> Checked:
+    """The ASGI application that serves these tools."""
+    # A start is mostly the creation of classes; collecting garbage meanwhile finds none.
+    gc.disable()
+    from mcp.server import MCPServer
+    from mcp.server.transport_security import TransportSecuritySettings
+    from mcp.types import ToolAnnotations
+
+    server = MCPServer(name, log_level="WARNING")
+    for tool in tools:
+        hints = ToolAnnotations(read_only_hint=tool.read_only, idempotent_hint=tool.idempotent or tool.read_only)
+        declared = hints if tool.read_only or tool.idempotent else None
+        try:
+            server.add_tool(tool.function, name=tool.name, annotations=declared)
+        except Exception as error:
+            hint = "parameters and results need types that JSON can carry"
+            raise SourceError(f"function {tool.name}: {error}", hint=hint) from error
+    # The guard checks Host and Origin itself, and knows the names of a cluster.
+    open_to_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=open_to_guard)
+    gc.enable()
+    gc.freeze()
+    return Checked(app, guard, name)
+
+
+async def run(app: Checked, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    server = uvicorn.Server(config)
+    # uvicorn would raise the signal again after a clean stop, and the exit status would tell of a kill.
+    server.capture_signals = contextlib.nullcontext
+    listener = config.bind_socket()
+    bound = listener.getsockname()
+
+    def stop() -> None:
+        app.ready = False
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    print(f"mcp listens on http://{bound[0]}:{bound[1]}", file=sys.stderr, flush=True)
+    await server.serve(sockets=[listener])
+
+
+def serve(env: Mapping[str, str]) -> int:
+    """Run the server that the environment describes; returns the exit status."""
+    from kaos_ext.runtime.shell_process import set_up_process
+
+    source = env.get(podenv.MCP_TOOLS_STRING, "")
+    if not source.strip():
+        raise KaosError(f"{podenv.MCP_TOOLS_STRING} is empty", hint="it holds the Python source of the tools")
+    name = env.get("MCP_SERVER_NAME") or "python-string"
+    set_up_process("mcp", name, env)
+    logging.getLogger("mcp").setLevel(max(logging.WARNING, logging.getLogger().level))
+    app = build(name, tools_of(source), Guard.from_env(env))
+    asyncio.run(run(app, env.get(podenv.HOST) or "127.0.0.1", int(env.get(podenv.PORT) or 8000)))
+    return 0
+
+
+def _caller(scope: Scope) -> Caller:
+    headers: dict[bytes, str] = {}
+    for key, value in scope["headers"]:
+        headers.setdefault(key.lower(), value.decode("latin-1"))
+    peer, own = scope.get("client"), scope.get("server")
+    return Caller(
+        path=scope["path"],
+        host=headers.get(b"host", ""),
+        origin=headers.get(b"origin", ""),
+        authorization=headers.get(b"authorization", "") or headers.get(b"x-agent-authorization", ""),
+        peer=peer[0] if peer else "",
+        uid=lambda: peer_uid((peer[0], peer[1]), (own[0], own[1])) if peer and own else None,
+    )
+
+
+async def _answer(send: Send, status: int, body: Mapping[str, Any]) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

@@ -1,0 +1,20 @@
+"""What every runtime's process sets up first: its title, its log, and files that only its user may read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+
+from kaos_ext.model import podenv
+
+
+def set_up_process(kind: str, name: str, env: Mapping[str, str]) -> None:
+    from setproctitle import setproctitle
+
+    setproctitle(f"kaos: {kind} {name}")
+    os.umask(0o077)
+    level = (env.get(podenv.LOG_LEVEL) or "INFO").upper()
+    known = {"TRACE": "DEBUG", "WARN": "WARNING"}.get(level, level)
+    logging.basicConfig(level=known if known in logging.getLevelNamesMapping() else "INFO", stream=sys.stderr)
