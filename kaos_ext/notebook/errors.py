@@ -8,6 +8,7 @@ never used. What led to it stays reachable as `__cause__`.
 from __future__ import annotations
 
 from kaos_ext.model.errors import KaosError, UsageError
+from kaos_ext.notebook.spoken import in_notebook
 from kaos_ext.views.markup import clean, one_line
 
 _RED, _BOLD, _DIM, _OFF = "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -47,9 +48,10 @@ def in_cell(error: KaosError) -> KaosError:
         return error
     twin = _class(type(error))
     shown = twin.__new__(twin, *error.args)
+    assert isinstance(shown, KaosError)
     shown.args = error.args
     shown.__dict__.update(error.__dict__)
-    assert isinstance(shown, KaosError)
+    shown.hint = in_notebook(error.hint)
     return shown
 
 

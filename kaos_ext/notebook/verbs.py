@@ -16,6 +16,7 @@ from kaos_ext.commands.run import run
 from kaos_ext.commands.session import Session
 from kaos_ext.notebook.answers import Answer, Drawn
 from kaos_ext.notebook.frames import Frame
+from kaos_ext.notebook.spoken import hinted
 from kaos_ext.views import Annotated, Note, Tone, View
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Runner:
         async with Session(options, progress.report) as session:
             answer = await run(session, parsed)
             if isinstance(answer, Result):
-                return Answer(answer.view, answer.data)
+                return Answer(hinted(answer.view), answer.data)
             return await _all_of(answer, progress)
 
 
@@ -106,7 +107,7 @@ class Progress:
 
     def tick(self) -> None:
         while not self._reports.empty():
-            view = self._reports.get()
+            view = hinted(self._reports.get())
             if isinstance(view, Note):
                 self._notes.append(view.message)
             elif self._frame is None:

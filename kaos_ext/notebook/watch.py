@@ -28,6 +28,7 @@ from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.model.events import Event, LoopState
 from kaos_ext.notebook.errors import in_cell, interrupted
 from kaos_ext.notebook.frames import Frame
+from kaos_ext.notebook.spoken import hinted, in_notebook
 from kaos_ext.views.agent import AgentLive, Link
 
 if TYPE_CHECKING:
@@ -194,13 +195,13 @@ class Watch:
                     async with aclosing(self._stream(self._parsed)) as views:
                         async for view in views:
                             failures = 0
-                            self._set(replace(view, zone=self._zone))
+                            self._set(hinted(replace(view, zone=self._zone)))
                     self._set(replace(self._view, link=Link.ENDED))
                     return
                 except KaosError as error:
                     if self._view.link is Link.CONNECTING and not self._view.events:
                         raise
-                    self._set(self._view.waiting(error.message, error.hint, Link.LOST))
+                    self._set(self._view.waiting(error.message, in_notebook(error.hint), Link.LOST))
                 await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
         except BaseException as error:

@@ -40,7 +40,7 @@ class AgentWidget(ipywidgets.VBox):  # type: ignore[misc]
         controls = ipywidgets.HBox([self._pause, self._stop, self._said])
         super().__init__([self._shown, self._events, controls], **options)
         self.draw(watch.view)
-        watch.listen(self._draw)
+        watch.listen(self.draw)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         made = super()._repr_mimebundle_(**kwargs)
