@@ -9,8 +9,10 @@ from kaos_ext.model.errors import KaosError
 
 
 def main() -> int:
-    from kaos_ext.runtime.agent.app import serve
+    from kaos_ext.runtime.start import lean
 
+    with lean():
+        from kaos_ext.runtime.agent.app import serve
     try:
         return serve(os.environ)
     except KaosError as error:

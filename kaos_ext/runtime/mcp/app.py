@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -58,6 +59,8 @@ def build(name: str, tools: Sequence[SourceTool], guard: Guard) -> Checked:
     """The ASGI application that serves these tools."""
     # A start is mostly the creation of classes; collecting garbage meanwhile finds none.
     gc.disable()
+    # Looking for plugins of pydantic means reading the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from mcp.server import MCPServer
     from mcp.server.transport_security import TransportSecuritySettings
     from mcp.types import ToolAnnotations

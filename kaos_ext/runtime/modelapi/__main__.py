@@ -15,12 +15,15 @@ CONFIG_VARIABLE = "MODELAPI_CONFIG"
 
 
 def serve(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    import aiohttp
+    from kaos_ext.runtime.start import lean
 
-    from kaos_ext.runtime.modelapi.config import load
-    from kaos_ext.runtime.modelapi.proxy import Proxy
-    from kaos_ext.runtime.shell import Shell
-    from kaos_ext.runtime.shell_process import set_up_process
+    with lean():
+        import aiohttp
+
+        from kaos_ext.runtime.modelapi.config import load
+        from kaos_ext.runtime.modelapi.proxy import Proxy
+        from kaos_ext.runtime.shell import Shell
+        from kaos_ext.runtime.shell_process import set_up_process
 
     parser = argparse.ArgumentParser(prog="modelapi", description="an OpenAI-compatible proxy")
     parser.add_argument("--config", type=Path, help=f"routes in LiteLLM's format (or {CONFIG_VARIABLE}; {CONFIG})")

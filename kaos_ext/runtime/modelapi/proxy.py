@@ -104,7 +104,7 @@ class Proxy:
             # The upstream lists nothing we can read: the pattern itself is what is known.
             return []
         prefix = route.name.split("*")[0]
-        return [name for name in (item if item.startswith(prefix) else prefix + item for item in listed)]
+        return [item if item.startswith(prefix) else prefix + item for item in listed]
 
 
 def refused(status: int, message: str, code: str) -> web.Response:
