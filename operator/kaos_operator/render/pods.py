@@ -137,7 +137,13 @@ def deployment(
             "replicas": 1,
             "selector": {"matchLabels": selector},
             "strategy": strategy,
-            "template": {"metadata": {"labels": selector, "annotations": annotations}, "spec": merged},
+            "template": {
+                "metadata": {
+                    "labels": {**selector, names.MANAGED_BY: names.OPERATOR},
+                    "annotations": annotations,
+                },
+                "spec": merged,
+            },
         },
     }
 

@@ -16,12 +16,18 @@ _COPIED = ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")
 
 
 def desired_status(
-    resource: Object, rendered: Rendered, deployment: Object | None, *, now: str, tools: list[str] | None = None
+    resource: Object,
+    rendered: Rendered,
+    deployment: Object | None,
+    *,
+    now: str,
+    tools: list[str] | None = None,
+    trouble: str = "",
 ) -> Object:
     """The whole status the operator stands for."""
     generation = resource["metadata"].get("generation")
     before = resource.get("status") or {}
-    state = _State(rendered, deployment)
+    state = _State(rendered, deployment, trouble)
     status: dict[str, Any] = {"phase": state.phase, "ready": state.ready, "message": state.message}
     if generation is not None:
         status["observedGeneration"] = generation
@@ -45,7 +51,7 @@ def desired_status(
 class _State:
     """Phase, readiness and message of one moment."""
 
-    def __init__(self, rendered: Rendered, deployment: Object | None) -> None:
+    def __init__(self, rendered: Rendered, deployment: Object | None, trouble: str) -> None:
         seen = (deployment or {}).get("status") or {}
         wanted = ((deployment or {}).get("spec") or {}).get("replicas", 1)
         self.ready = int(seen.get("readyReplicas") or 0) > 0
@@ -59,6 +65,8 @@ class _State:
         else:
             self.phase = "Ready" if self.ready else "Pending"
             self.message = f"Deployment ready replicas: {int(seen.get('readyReplicas') or 0)}/{wanted}"
+        if trouble and self.phase != "Ready":
+            self.message += f"; {trouble}"
 
     def _stuck(self) -> bool:
         return (self.progressing or {}).get("reason") == "ProgressDeadlineExceeded"
@@ -116,14 +124,28 @@ def _conditions(
 
 
 def covers(live: Any, wanted: Any) -> bool:
-    """Whether everything wanted is there already; maps may hold more, lists of maps match element by element."""
+    """Whether everything wanted is there already: maps may hold more, and leave out what is empty."""
     if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(key in live and covers(live[key], wanted[key]) for key in wanted)
+        return isinstance(live, dict) and all(
+            covers(live[key], value) if key in live else not value for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
         if not isinstance(live, list) or len(live) != len(wanted):
             return False
         return all(covers(one, other) for one, other in zip(live, wanted, strict=True))
     return bool(live == wanted)
+
+
+_OURS = frozenset({"Ready", "Progressing", "Accepted", "DependenciesReady", "Durable", "PeersResolved", "Unsupported"})
+
+
+def status_differs(before: Object, after: Object) -> bool:
+    """Whether a write is due; what others keep in the status does not count."""
+    keys = ("phase", "ready", "message", "observedGeneration", "endpoint", "linkedResources", "deployment")
+    if any(before.get(key) != after.get(key) for key in (*keys, "availableTools")):
+        return True
+    known = {c["type"]: c for c in before.get("conditions") or [] if c["type"] in _OURS}
+    return known != {condition["type"]: condition for condition in after["conditions"]}
 
 
 def transitions(before: Object, after: Object) -> list[tuple[str, str, str]]:

@@ -1,0 +1,357 @@
+"""One resource at a time: render, apply what differs, prune, tell the status. Everything it needs it sees in `World`.
+
+    touch(key) ──▶ one worker per key, changes of a moment merged ──▶ reconcile(key)
+                                                     failure ──▶ again later, slower each time
+
+There is no finalizer: children go with their owner by owner references, so an operator that is away never blocks a
+delete. It holds no state: after a restart the same objects render the same and nothing is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from kaos_ext.kube.objects import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    PERSISTENTVOLUMECLAIMS,
+    SERVICES,
+    ApiError,
+    Object,
+    PatchType,
+    Propagation,
+    Resource,
+    is_not_found,
+)
+from kaos_ext.model import names
+from kaos_ext.model.errors import KaosError
+from kaos_ext.model.names import Kind
+from kaos_operator.render import Rendered, render
+from kaos_operator.render.context import failed
+from kaos_operator.render.dependencies import references as agent_references
+from kaos_operator.render.pod_state import trouble
+from kaos_operator.render.pods import digest, references
+from kaos_operator.render.status import covers, desired_status, status_differs, transitions
+from kaos_operator.tools import Services, ToolsError, list_tools
+from kaos_operator.world import Key, World
+
+log = logging.getLogger(__name__)
+
+CHILDREN = {r.kind: r for r in (DEPLOYMENTS, SERVICES, CONFIGMAPS, PERSISTENTVOLUMECLAIMS)}
+RESOURCES = {kind: Resource(names.GROUP, names.VERSION, kind.plural, kind.value) for kind in Kind}
+FIRST_RETRY, LONGEST_RETRY = 0.2, 30.0
+TOOL_ATTEMPTS = 5
+
+
+class Api(Services, Protocol):
+    """What the operator asks of the API server; `kaos_ext.kube.client.KubeClient` is one."""
+
+    async def create(self, resource: Resource, object: Object, namespace: str | None = None) -> Object: ...
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: Any,
+        namespace: str | None = None,
+        *,
+        type: PatchType = PatchType.MERGE,
+        subresource: str | None = None,
+        field_manager: str | None = None,
+        force: bool = False,
+    ) -> Object: ...
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        propagation: Propagation | None = None,
+        uid: str | None = None,
+    ) -> Object: ...
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Reconciler:
+    """Brings the cluster to what the resources say."""
+
+    def __init__(self, api: Api, world: World, *, now: Callable[[], str] = _now) -> None:
+        self._api, self._world, self._now = api, world, now
+        self._dirty: set[Key] = set()
+        self._workers: dict[Key, asyncio.Task[None]] = {}
+        self._applied: dict[tuple[str, str, str], str] = {}
+        self._reads: dict[Key, set[tuple[str, str]]] = {}
+        self._tools: dict[Key, tuple[str, list[str] | None]] = {}
+        self._asking: dict[Key, asyncio.Task[None]] = {}
+
+    # -- what happened -------------------------------------------------------------------------------------------------
+
+    def resource_changed(self, key: Key) -> None:
+        """A resource of ours changed, appeared or went: itself, and the Agents that refer to it."""
+        self.touch(key)
+        for other in self._world.keys(Kind.AGENT, key.namespace):
+            agent = self._world.resource(other)
+            if agent is not None and (key.kind, key.name) in agent_references(agent):
+                self.touch(other)
+
+    def child_deleted(self, child: Object) -> None:
+        """A child went: it is to be applied again."""
+        metadata = child["metadata"]
+        self._applied.pop((child["kind"], metadata["namespace"], metadata["name"]), None)
+
+    def content_changed(self, kind: str, namespace: str, name: str) -> None:
+        """A ConfigMap or Secret changed: who reads it."""
+        for key, reads in list(self._reads.items()):
+            if key.namespace == namespace and (kind, name) in reads:
+                self.touch(key)
+
+    def kind_changed(self, kind: Kind | None = None) -> None:
+        """Something all resources of a kind depend on changed."""
+        for key in self._world.keys(kind):
+            self.touch(key)
+
+    def touch(self, key: Key) -> None:
+        """Look at a resource soon."""
+        self._dirty.add(key)
+        if key not in self._workers:
+            self._workers[key] = asyncio.create_task(self._work(key), name=f"reconcile {key}")
+
+    async def idle(self) -> None:
+        """Until nothing is left to do."""
+        while self._workers or self._asking:
+            await asyncio.wait([*self._workers.values(), *self._asking.values()])
+            await asyncio.sleep(0)
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    async def _work(self, key: Key) -> None:
+        failures = 0
+        try:
+            while key in self._dirty:
+                self._dirty.discard(key)
+                try:
+                    await self.reconcile(key)
+                    failures = 0
+                except KaosError as error:
+                    delay = min(LONGEST_RETRY, FIRST_RETRY * 2.0**failures)
+                    failures += 1
+                    log.warning("%s %s/%s: %s; again in %.1f s", *key, error, delay)
+                    await asyncio.sleep(delay)
+                    self._dirty.add(key)
+        finally:
+            del self._workers[key]
+
+    async def reconcile(self, key: Key) -> None:
+        """Once, from what is seen now."""
+        resource = self._world.resource(key)
+        if resource is None or resource["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return
+        rendered = render(resource, self._world.context(resource))
+        refused: ApiError | None = None
+        if rendered.children is not None:
+            self._remember_reads(key, rendered.children)
+            try:
+                await self._apply_all(resource, rendered.children)
+            except ApiError as error:
+                if not _permanent(error):
+                    raise
+                refused = error
+                rendered = failed("Rejected", f"the API server refused a child: {error}", *rendered.verdicts)
+        await self._tell(key, resource, rendered)
+        if refused is not None:
+            raise refused
+
+    async def _apply_all(self, resource: Object, children: list[Object]) -> None:
+        present = self._world.children_of(resource)
+        # what a pod mounts is there before the pod
+        before = [child for child in children if child["kind"] in ("ConfigMap", "PersistentVolumeClaim")]
+        after = [child for child in children if child not in before]
+        for group in (before, after):
+            await asyncio.gather(*(self._apply(child, present.get(_name(child))) for child in group))
+        wanted = {_name(child) for child in children}
+        for name, child in present.items():
+            # a claim holds data: it stays until its owner goes
+            if name not in wanted and name[0] != "PersistentVolumeClaim":
+                await self._prune(resource, child)
+
+    async def _apply(self, child: Object, live: Object | None) -> None:
+        metadata = child["metadata"]
+        place = (child["kind"], metadata["namespace"], metadata["name"])
+        stamp = digest(child)
+        if live is not None:
+            seen = (live["metadata"].get("annotations") or {}).get(names.APPLIED_HASH)
+            if seen == stamp and covers(live, child):
+                return
+        elif self._applied.get(place) == f"{metadata['ownerReferences'][0]['uid']} {stamp}":
+            return  # written a moment ago, not seen yet
+        resource = CHILDREN[child["kind"]]
+        if live is not None and child["kind"] == "Deployment":
+            await self._change_strategy(child, live)
+        stamped = {**child, "metadata": {**metadata, "annotations": {names.APPLIED_HASH: stamp}}}
+        await self._api.patch(
+            resource,
+            metadata["name"],
+            stamped,
+            metadata["namespace"],
+            type=PatchType.APPLY,
+            field_manager=names.OPERATOR,
+            force=True,
+        )
+        self._applied[place] = f"{metadata['ownerReferences'][0]['uid']} {stamp}"
+
+    async def _change_strategy(self, child: Object, live: Object) -> None:
+        """As a whole: parts of the old one that the server filled in would not go by apply, and refuse the new."""
+        wanted = child["spec"]["strategy"]
+        if (live["spec"].get("strategy") or {}).get("type") == wanted["type"]:
+            return
+        patch = [{"op": "replace", "path": "/spec/strategy", "value": wanted}]
+        metadata = child["metadata"]
+        await self._api.patch(
+            DEPLOYMENTS,
+            metadata["name"],
+            patch,
+            metadata["namespace"],
+            type=PatchType.JSON,
+            field_manager=names.OPERATOR,
+        )
+
+    async def _prune(self, resource: Object, child: Object) -> None:
+        metadata = child["metadata"]
+        try:
+            await self._api.delete(
+                CHILDREN[child["kind"]],
+                metadata["name"],
+                metadata["namespace"],
+                propagation=Propagation.BACKGROUND,
+                uid=metadata["uid"],
+            )
+        except ApiError as error:
+            if not is_not_found(error):
+                raise
+        self.child_deleted(child)
+        await self._event(resource, "Normal", "Pruned", f"{child['kind']} {metadata['name']} is not wanted any more")
+
+    async def _tell(self, key: Key, resource: Object, rendered: Rendered) -> None:
+        deployment = self._world.children_of(resource).get(("Deployment", names.child(key.kind, key.name)))
+        tools = self._tools_of(key, rendered, deployment) if key.kind is Kind.MCPSERVER else None
+        hint = trouble(self._world.pods_of(key))
+        status = desired_status(resource, rendered, deployment, now=self._now(), tools=tools, trouble=hint)
+        before = resource.get("status") or {}
+        if not status_differs(before, status):
+            return
+        patch = {
+            "apiVersion": names.API_VERSION,
+            "kind": key.kind.value,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]},
+            "status": status,
+        }
+        try:
+            await self._api.patch(
+                RESOURCES[key.kind],
+                key.name,
+                patch,
+                key.namespace,
+                type=PatchType.APPLY,
+                subresource="status",
+                field_manager=names.OPERATOR,
+                force=True,
+            )
+        except ApiError as error:
+            if is_not_found(error):
+                return  # it went meanwhile
+            raise
+        for type_, reason, message in transitions(before, status):
+            await self._event(resource, type_, reason, message)
+
+    async def _event(self, resource: Object, type_: str, reason: str, message: str) -> None:
+        metadata, now = resource["metadata"], self._now()
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{metadata['name']}.{secrets.token_hex(8)}", "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": names.API_VERSION,
+                "kind": resource["kind"],
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+            "type": type_,
+            "reason": reason,
+            "message": message[:1024],
+            "source": {"component": names.OPERATOR},
+            "reportingComponent": names.OPERATOR,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            await self._api.create(EVENTS, event, metadata["namespace"])
+        except KaosError as error:
+            log.warning("event %s of %s %s was not taken: %s", reason, resource["kind"], metadata["name"], error)
+
+    # -- tools ---------------------------------------------------------------------------------------------------------
+
+    def _tools_of(self, key: Key, rendered: Rendered, deployment: Object | None) -> list[str] | None:
+        """The list known for the running pods; asks for it when there is none."""
+        if rendered.tools_url is None or deployment is None:
+            return None
+        if not (deployment.get("status") or {}).get("readyReplicas"):
+            return None
+        template = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+        version = f"{deployment['metadata']['uid']} {template.get(names.POD_SPEC_HASH)}"
+        known = self._tools.get(key)
+        if known is not None and known[0] == version:
+            return known[1]
+        self._tools[key] = (version, None)
+        if key not in self._asking:
+            self._asking[key] = asyncio.create_task(self._ask_tools(key, version), name=f"tools of {key}")
+        return None
+
+    async def _ask_tools(self, key: Key, version: str) -> None:
+        try:
+            for attempt in range(TOOL_ATTEMPTS):
+                try:
+                    found = await list_tools(self._api, names.child(key.kind, key.name), key.namespace)
+                except (KaosError, ToolsError) as error:
+                    log.info("%s %s/%s does not list its tools: %s", *key, error)
+                    await asyncio.sleep(min(LONGEST_RETRY, FIRST_RETRY * 2.0**attempt))
+                    continue
+                self._tools[key] = (version, found)
+                return
+        finally:
+            del self._asking[key]
+            self.touch(key)
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def _remember_reads(self, key: Key, children: list[Object]) -> None:
+        reads: set[tuple[str, str]] = set()
+        for child in children:
+            if child["kind"] == "Deployment":
+                reads |= references(child["spec"]["template"]["spec"])
+        self._reads[key] = reads
+
+    def _forget(self, key: Key) -> None:
+        self._reads.pop(key, None)
+        self._tools.pop(key, None)
+
+
+def _name(child: Object) -> tuple[str, str]:
+    return child["kind"], child["metadata"]["name"]
+
+
+def _permanent(error: ApiError) -> bool:
+    """The server will say the same to the same object."""
+    return error.code in (400, 403, 405, 413, 415, 422)
