@@ -49,7 +49,7 @@ def descriptions() -> dict[str, dict[str, str]]:
 
 
 def go_members(component: str) -> Mapping[str, str]:
-    """member → Go type, led by `*` when it is a pointer and by `!` when it is written though empty."""
+    """member → Go type, led by `*` when it is a pointer, then by `!` when it is written though empty."""
     members: Mapping[str, str] = table("golang.json.gz").get(component) or {}
     return members
 
@@ -65,7 +65,7 @@ def _names() -> dict[Kind, str]:
 
 def component_name(gvk: Kind) -> str | None:
     """The component of a kind."""
-    return _names().get(tuple(gvk))
+    return _names().get((gvk[0], gvk[1], gvk[2]))
 
 
 def builtin_schema(gvk: Kind) -> dict[str, Any] | None:
@@ -104,12 +104,14 @@ def _zero(component: str) -> dict[str, Any]:
     properties = builtin_components()[component].get("properties") or {}
     made: dict[str, Any] = {}
     for member, go in go_members(component).items():
-        if not go.startswith("!") or member not in properties:
+        if "!" not in go[:2] or member not in properties:
             continue
         schema = properties[member]
         target = str(schema.get("$ref") or "").rpartition("/")[2]
         kind = schema.get("type")
-        if target and builtin_components().get(target, {}).get("properties"):
+        if go.startswith("*"):
+            made[member] = None
+        elif target and builtin_components().get(target, {}).get("properties"):
             made[member] = _zero(target)
         elif kind == "string":
             made[member] = ""

@@ -94,16 +94,16 @@ _PACKAGES = {
 
 def go_types(modules: Path, components: dict[str, Any]) -> dict[str, dict[str, str]]:
     """component → member → flags and Go type; members of embedded structs count as one's own."""
-    structs: dict[str, list[tuple[str, str, str]]] = {}
+    structs: dict[str, list[tuple[str, ...]]] = {}
     for module, prefix in _PACKAGES.items():
-        root, _, inner = module.partition("/pkg")
+        root = module.partition("/pkg")[0]
         base = modules / f"{root}@{GO_VERSION}" / ("pkg" if "/pkg" in module else "")
         for file in sorted(base.rglob("*types*.go")) + sorted(base.rglob("types/*.go")):
             package = prefix + "." + ".".join(file.relative_to(base).parent.parts)
             text = file.read_text()
             for found in _STRUCT.finditer(text):
-                members = [m.groups() for line in found[2].splitlines() if (m := _MEMBER.match(line))]
-                structs[f"{package}.{found[1]}"] = [(a or "", b, c) for a, b, c in members]
+                rows = [row.groups("") for line in found[2].splitlines() if (row := _MEMBER.match(line))]
+                structs[f"{package}.{found[1]}"] = [tuple(map(str, row)) for row in rows]
     table: dict[str, dict[str, str]] = {}
 
     def members(name: str) -> dict[str, str]:
@@ -131,8 +131,8 @@ def go_types(modules: Path, components: dict[str, Any]) -> dict[str, dict[str, s
                 or (kind.partition(".")[0] in ("v1", "corev1", "core") and shared in structs)
             )
             is_struct = is_struct or kind in ("metav1.Time", "metav1.MicroTime", "Time")
-            always = not pointer and ("omitempty" not in options or (is_struct and "omitzero" not in options))
-            result[json_name] = ("*" if pointer else "!" if always else "") + kind.lstrip("*")
+            always = "omitempty" not in options or (is_struct and not pointer and "omitzero" not in options)
+            result[json_name] = ("*" if pointer else "") + ("!" if always else "") + kind.lstrip("*")
         return result
 
     for name in components:

@@ -1,4 +1,4 @@
-"""What names, labels and keys may look like: each function gives the real server's complaints, none when all is well."""
+"""What names, labels and keys may look like: each function gives the real server's complaints, none when well."""
 
 from __future__ import annotations
 

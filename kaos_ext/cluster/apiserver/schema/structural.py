@@ -22,10 +22,23 @@ _Defaulter = Callable[[Any], None]
 _Pruner = Callable[[Any, str, list[str], bool], None]
 
 METADATA_FIELDS = frozenset(
-    """
-    annotations creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation labels
-    managedFields name namespace ownerReferences resourceVersion selfLink uid
-    """.split()
+    {
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    }
 )
 """The members of ObjectMeta; a custom resource has these whatever its schema says."""
 _TYPE_FIELDS = frozenset({"apiVersion", "kind", "metadata"})

@@ -181,9 +181,7 @@ class _Values:
         def check(value: Any, path: str, found: list[FieldError]) -> None:
             if not isinstance(value, dict):
                 return
-            for key in needed:
-                if key not in value:
-                    found.append(errors.required(f"{path}.{key}" if path else key))
+            found.extend(errors.required(f"{path}.{key}" if path else key) for key in needed if key not in value)
             for key, child in value.items():
                 inner = children.get(key)
                 if inner is None:
@@ -352,6 +350,5 @@ def _duplicates(
 
 def _embedded(value: Any, path: str, found: list[FieldError]) -> None:
     if isinstance(value, dict):
-        for key in ("apiVersion", "kind"):
-            if not value.get(key):
-                found.append(errors.required(f"{path}.{key}", "must not be empty"))
+        missing = [key for key in ("apiVersion", "kind") if not value.get(key)]
+        found.extend(errors.required(f"{path}.{key}", "must not be empty") for key in missing)

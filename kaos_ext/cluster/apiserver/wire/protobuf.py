@@ -71,7 +71,7 @@ def _decode(body: memoryview) -> dict[str, Any]:
 
 
 def _message_of(api_version: str, kind: str) -> str | None:
-    group, slash, version = api_version.rpartition("/")
+    group, _, version = api_version.rpartition("/")
     messages = table("protobuf.json.gz")
     package = _PACKAGES.get(group) or group.partition(".")[0]
     name = f"k8s.io.api.{package}.{version}.{kind}"
@@ -158,8 +158,8 @@ def _message(name: str, data: memoryview) -> dict[str, Any]:
 
 
 def _zero_speaks(message: str, field: str, value: Any) -> bool:
-    """Whether zero was said by the client: the member is a pointer in Go, or a number or flag that is always written."""
-    go = table("golang.json.gz").get(f"io.{message}", {}).get(field, "")
+    """Whether zero was said by the client: a pointer in Go, or a number or flag that is always written."""
+    go: str = table("golang.json.gz").get(f"io.{message}", {}).get(field, "")
     return go.startswith("*") or (go.startswith("!") and value != "")
 
 

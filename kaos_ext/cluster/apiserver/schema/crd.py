@@ -1,0 +1,464 @@
+"""CustomResourceDefinitions: their defaults, what makes one valid, when two claim the same names.
+
+default_crd(crd)                    singular, listKind, conversion, before it is stored
+first_status(crd)                   the status it is created with
+crd_errors(crd, old)                what is wrong with it, structural rules included
+naming_status(crd, others, now)     acceptedNames and the conditions NamesAccepted and Established
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kaos_ext.cluster.apiserver.schema import errors
+from kaos_ext.cluster.apiserver.schema.errors import FieldError
+from kaos_ext.cluster.apiserver.schema.formats import go_pattern
+from kaos_ext.cluster.apiserver.schema.names import dns1035_errors, dns_label_errors, dns_subdomain_errors
+from kaos_ext.cluster.apiserver.schema.values import compile_values
+
+Object = dict[str, Any]
+
+_APPROVAL = "api-approved.kubernetes.io"
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+
+
+def crd_versions(crd: Mapping[str, Any]) -> dict[str, Object]:
+    """The versions of a CRD by name."""
+    return {version["name"]: version for version in crd["spec"].get("versions") or ()}
+
+
+def default_crd(crd: Object) -> Object:
+    """Names that follow from the kind, no conversion; in place."""
+    spec = crd.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    kind = names.get("kind") or ""
+    if not names.get("singular") and kind:
+        names["singular"] = kind.lower()
+    if not names.get("listKind") and kind:
+        names["listKind"] = kind + "List"
+    conversion = spec.get("conversion")
+    if conversion is None:
+        conversion = spec["conversion"] = {"strategy": "None"}
+    webhook = (conversion.get("webhook") or {}).get("clientConfig", {}).get("service")
+    if webhook is not None:
+        webhook.setdefault("port", 443)
+    return crd
+
+
+def first_status(crd: Mapping[str, Any]) -> Object:
+    """What a new CRD's status says until its names are looked at."""
+    stored = [version["name"] for version in crd["spec"].get("versions") or () if version.get("storage")]
+    return {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def naming_status(crd: Mapping[str, Any], others: Iterable[Mapping[str, Any]], now: str) -> Object:
+    """The status after the names were held against the other CRDs of the same group."""
+    spec, before = crd["spec"], crd.get("status") or {}
+    names: Object = spec["names"]
+    taken_plurals: set[str] = set()
+    taken_kinds: set[str] = set()
+    for other in others:
+        if other["spec"]["group"] != spec["group"] or other["metadata"]["name"] == crd["metadata"]["name"]:
+            continue
+        accepted = (other.get("status") or {}).get("acceptedNames") or {}
+        taken_plurals |= {accepted.get("plural", ""), accepted.get("singular", ""), *(accepted.get("shortNames") or ())}
+        taken_kinds |= {accepted.get("kind", ""), accepted.get("listKind", "")}
+    accepted_names: Object = {"plural": "", "kind": "", **(before.get("acceptedNames") or {})}
+    problem = ""
+    for member, reason, taken in (
+        ("plural", "PluralConflict", taken_plurals),
+        ("singular", "SingularConflict", taken_plurals),
+        ("shortNames", "ShortNamesConflict", taken_plurals),
+        ("kind", "KindConflict", taken_kinds),
+        ("listKind", "ListKindConflict", taken_kinds),
+    ):
+        wanted = names.get(member)
+        wrong = [one for one in (wanted if isinstance(wanted, list) else [wanted]) if one and one in taken]
+        if wrong:
+            problem = problem or f'{reason}\0"{wrong[0]}" is already in use'
+        elif wanted:
+            accepted_names[member] = wanted
+        else:
+            accepted_names.pop(member, None)
+    if names.get("categories"):
+        accepted_names["categories"] = names["categories"]
+    else:
+        accepted_names.pop("categories", None)
+    reason, _, message = problem.partition("\0")
+    accepted = ("False", reason, message) if problem else ("True", "NoConflicts", "no conflicts found")
+    old = {condition["type"]: condition for condition in before.get("conditions") or ()}
+    if not problem:
+        established = ("True", "InitialNamesAccepted", "the initial names have been accepted")
+    elif (old.get("Established") or {}).get("status") == "True":
+        established = ("True", old["Established"]["reason"], old["Established"]["message"])
+    else:
+        established = ("False", "NotAccepted", "not all names are accepted")
+    conditions = [
+        _condition("NamesAccepted", accepted, old, now),
+        _condition("Established", established, old, now),
+    ]
+    conditions += [condition for kind, condition in old.items() if kind not in ("NamesAccepted", "Established")]
+    stored = list(before.get("storedVersions") or first_status(crd)["storedVersions"])
+    return {"conditions": conditions, "acceptedNames": accepted_names, "storedVersions": stored}
+
+
+def _condition(kind: str, wanted: tuple[str, str, str], old: Mapping[str, Object], now: str) -> Object:
+    status, reason, message = wanted
+    before = old.get(kind) or {}
+    since = before.get("lastTransitionTime") if before.get("status") == status else now
+    return {"type": kind, "status": status, "lastTransitionTime": since, "reason": reason, "message": message}
+
+
+def crd_errors(crd: Object, old: Object | None = None) -> list[FieldError]:
+    """What is wrong with a CRD (defaulted), and with its change when there was an old one."""
+    found: list[FieldError] = []
+    spec, name = crd["spec"], crd["metadata"].get("name") or ""
+    names = spec.get("names") or {}
+    group, plural = spec.get("group") or "", names.get("plural") or ""
+    found += [errors.invalid("metadata.name", name, why) for why in dns_subdomain_errors(name)]
+    if plural and group and name != f"{plural}.{group}" and not found:
+        found.append(errors.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
+    found += _group(group, crd["metadata"].get("annotations") or {})
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        scope = spec.get("scope") or ""
+        if not scope:
+            found.append(errors.required("spec.scope"))
+        else:
+            found.append(errors.not_supported("spec.scope", scope, ("Cluster", "Namespaced")))
+    found += _names(names)
+    versions = spec.get("versions") or []
+    found += _versions(versions)
+    if spec.get("preserveUnknownFields"):
+        found.append(
+            errors.invalid("spec.preserveUnknownFields", True, "must be false in order to use defaults in the schema")
+        )
+    single = len(versions) == 1
+    for index, version in enumerate(versions):
+        found += _version(version, index, single)
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy") not in (None, "None", "Webhook"):
+        found.append(errors.not_supported("spec.conversion.strategy", conversion["strategy"], ("None", "Webhook")))
+    if conversion.get("strategy") == "Webhook" and not (conversion.get("webhook") or {}).get("clientConfig"):
+        found.append(errors.required("spec.conversion.webhookClientConfig", "required when strategy is set to Webhook"))
+    if old is not None:
+        found += _changes(spec, old)
+    return found
+
+
+def _changes(spec: Object, old: Object) -> list[FieldError]:
+    before = old["spec"]
+    established = any(
+        condition["type"] == "Established" and condition["status"] == "True"
+        for condition in (old.get("status") or {}).get("conditions") or ()
+    )
+    fixed = [("spec.group", spec.get("group"), before.get("group"))]
+    fixed += [("spec.names.plural", spec["names"].get("plural"), before["names"].get("plural"))]
+    if established:
+        fixed += [("spec.scope", spec.get("scope"), before.get("scope"))]
+        fixed += [("spec.names.kind", spec["names"].get("kind"), before["names"].get("kind"))]
+    return [errors.invalid(path, new, "field is immutable") for path, new, was in fixed if new != was]
+
+
+def _group(group: str, annotations: Mapping[str, str]) -> list[FieldError]:
+    if not group:
+        return [errors.required("spec.group")]
+    found = [errors.invalid("spec.group", group, why) for why in dns_subdomain_errors(group)]
+    if not found and "." not in group:
+        found.append(errors.invalid("spec.group", group, "should be a domain with at least one dot"))
+    if group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io"):
+        approval = annotations.get(_APPROVAL, "")
+        path = f"metadata.annotations[{_APPROVAL}]"
+        help_text = "see https://github.com/kubernetes/enhancements/pull/1111"
+        if not approval:
+            why = f'protected groups must have approval annotation "{_APPROVAL}", {help_text}'
+            found.append(errors.required(path, why))
+        elif not approval.startswith(("https://", "http://", "unapproved")):
+            why = f'protected groups must have approval annotation "{_APPROVAL}" with either a URL or a reason starting'
+            found.append(errors.invalid(path, approval, f'{why} with "unapproved", {help_text}'))
+    return found
+
+
+def _names(names: Object) -> list[FieldError]:
+    found: list[FieldError] = []
+    for member in ("plural", "singular", "kind", "listKind"):
+        value = names.get(member) or ""
+        path = f"spec.names.{member}"
+        if not value:
+            if member in ("plural", "kind", "singular", "listKind"):
+                found.append(errors.required(path))
+            continue
+        checked = value.lower() if member in ("kind", "listKind") else value
+        found += [errors.invalid(path, value, why) for why in dns1035_errors(checked)]
+    for member in ("shortNames", "categories"):
+        for index, value in enumerate(names.get(member) or ()):
+            path = f"spec.names.{member}[{index}]"
+            found += [errors.invalid(path, value, why) for why in dns1035_errors(value)]
+    if names.get("kind") and names.get("kind") == names.get("listKind"):
+        found.append(errors.invalid("spec.names.listKind", names["listKind"], "kind and listKind may not be the same"))
+    return found
+
+
+def _go_version(version: Object, *, hide_schema: bool) -> Object:
+    """A version as a message shows it (Go's internal form)."""
+    return {
+        "Name": version.get("name", ""),
+        "Served": bool(version.get("served")),
+        "Storage": bool(version.get("storage")),
+        "Deprecated": bool(version.get("deprecated")),
+        "DeprecationWarning": version.get("deprecationWarning"),
+        "Schema": None if hide_schema else version.get("schema"),
+        "Subresources": None if hide_schema else version.get("subresources"),
+        "AdditionalPrinterColumns": None if hide_schema else version.get("additionalPrinterColumns"),
+        "SelectableFields": version.get("selectableFields"),
+    }
+
+
+def _versions(versions: list[Object]) -> list[FieldError]:
+    if not versions:
+        return [errors.required("spec.versions", "must have at least one version")]
+    found: list[FieldError] = []
+    single = len(versions) == 1
+    seen: set[str] = set()
+    for index, version in enumerate(versions):
+        name = version.get("name") or ""
+        path = f"spec.versions[{index}].name"
+        found += [errors.invalid(path, name, why) for why in dns_label_errors(name)]
+        if name in seen:
+            found.append(errors.invalid("spec.versions", name, "must contain unique version names"))
+        seen.add(name)
+    storage = [version["name"] for version in versions if version.get("storage")]
+    if len(storage) != 1:
+        shown = [_go_version(version, hide_schema=single) for version in versions]
+        found.append(errors.invalid("spec.versions", shown, "must have exactly one version marked as storage version"))
+    if not storage:
+        found.append(errors.invalid("status.storedVersions", None, "must have at least one stored version"))
+    return found
+
+
+def _version(version: Object, index: int, single: bool) -> list[FieldError]:
+    base = f"spec.versions[{index}]"
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
+    found: list[FieldError] = []
+    if schema is None:
+        return [errors.required(f"{base}.schema.openAPIV3Schema")]
+    path = ("spec.validation" if single else f"{base}.schema") + ".openAPIV3Schema"
+    found += schema_errors(schema, path, root=True)
+    scale = (version.get("subresources") or {}).get("scale")
+    if scale is not None:
+        place = "spec.subresources.scale" if single else f"{base}.subresources.scale"
+        for member, start in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
+            value = scale.get(member) or ""
+            if not value:
+                found.append(errors.required(f"{place}.{member}"))
+            elif not value.startswith(start):
+                why = f"should be a json path under {start[:-1]}"
+                found.append(errors.invalid(f"{place}.{member}", value, why))
+    columns = "spec.additionalPrinterColumns" if single else f"{base}.additionalPrinterColumns"
+    for at, column in enumerate(version.get("additionalPrinterColumns") or ()):
+        found += _column(column, f"{columns}[{at}]")
+    return found
+
+
+def _column(column: Object, path: str) -> list[FieldError]:
+    found = []
+    if not column.get("name"):
+        found.append(errors.required(f"{path}.name"))
+    if not column.get("type"):
+        found.append(errors.required(f"{path}.type", f"must be one of {','.join(_COLUMN_TYPES)}"))
+    elif column["type"] not in _COLUMN_TYPES:
+        found.append(errors.invalid(f"{path}.type", column["type"], f"must be one of {','.join(_COLUMN_TYPES)}"))
+    if column.get("format") and column["format"] not in _COLUMN_FORMATS:
+        why = f"must be one of {','.join(_COLUMN_FORMATS)}"
+        found.append(errors.invalid(f"{path}.format", column["format"], why))
+    if not column.get("jsonPath"):
+        found.append(errors.required(f"{path}.JSONPath"))
+    elif not column["jsonPath"].startswith("."):
+        why = "must be a simple json path starting with ."
+        found.append(errors.invalid(f"{path}.JSONPath", column["jsonPath"], why))
+    return found
+
+
+_FORBIDDEN = (
+    "definitions",
+    "dependencies",
+    "patternProperties",
+    "additionalItems",
+    "deprecated",
+    "discriminator",
+    "id",
+)
+_VALUE_FORBIDDEN = (
+    "description",
+    "type",
+    "default",
+    "additionalProperties",
+    "nullable",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-list-type",
+)
+
+
+def schema_errors(schema: Object, path: str, *, root: bool = False) -> list[FieldError]:
+    """The rules of a structural schema, each with its path in the CRD."""
+    found: list[FieldError] = []
+    _node(schema, path, found, root=root, inside_metadata=False)
+    return found
+
+
+def _node(node: Any, path: str, found: list[FieldError], *, root: bool, inside_metadata: bool) -> None:
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type") or ""
+    int_or_string = bool(node.get("x-kubernetes-int-or-string"))
+    keeps = bool(node.get("x-kubernetes-preserve-unknown-fields"))
+    if root and not kind:
+        found.append(errors.required(f"{path}.type", "must not be empty at the root"))
+    elif root and kind != "object":
+        found.append(errors.invalid(f"{path}.type", kind, "must be object at the root"))
+    elif kind and kind not in _TYPES:
+        found.append(errors.not_supported(f"{path}.type", kind, _TYPES))
+    elif not kind and not root and not int_or_string and not keeps:
+        found.append(errors.required(f"{path}.type", "must not be empty for specified object fields"))
+    if int_or_string and kind:
+        found.append(errors.invalid(f"{path}.type", kind, "must be empty if x-kubernetes-int-or-string is true"))
+    if "$ref" in node:
+        found.append(errors.forbidden(f"{path}.$ref", "$ref is not supported"))
+    found.extend(
+        errors.forbidden(f"{path}.{member}", f"{member} is not supported") for member in _FORBIDDEN if node.get(member)
+    )
+    if node.get("uniqueItems"):
+        why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        found.append(errors.forbidden(f"{path}.uniqueItems", why))
+    if keeps is False and node.get("x-kubernetes-preserve-unknown-fields") is False:
+        found.append(errors.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined"))
+    additional = node.get("additionalProperties")
+    if additional is False:
+        found.append(errors.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false"))
+    if additional is not None and node.get("properties"):
+        why = "additionalProperties and properties are mutual exclusive"
+        found.append(errors.forbidden(f"{path}.additionalProperties", why))
+    if kind == "array" and node.get("items") is None:
+        found.append(errors.required(f"{path}.items", "must be specified"))
+    if isinstance(node.get("items"), list):
+        found.append(errors.forbidden(f"{path}.items", "items must be a schema object and not an array"))
+    pattern = node.get("pattern")
+    if pattern:
+        try:
+            go_pattern(pattern)
+        except re.error as error:
+            why = f"must be a valid regular expression, but isn't: error parsing regexp: {_go_regexp(error, pattern)}"
+            found.append(errors.invalid(f"{path}.pattern", pattern, why))
+    _lists(node, path, found)
+    if "default" in node and node["default"] is not None and not _has_error_below(found, path):
+        _default(node, path, found)
+    for name, child in sorted((node.get("properties") or {}).items()):
+        below = f"{path}.properties[{name}]"
+        if root and name == "metadata":
+            _root_metadata(child, below, found)
+        _node(child, below, found, root=False, inside_metadata=root and name == "metadata")
+    if isinstance(additional, dict):
+        _node(additional, f"{path}.additionalProperties", found, root=False, inside_metadata=False)
+    if isinstance(node.get("items"), dict):
+        _node(node["items"], f"{path}.items", found, root=False, inside_metadata=False)
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        for index, part in enumerate(node.get(keyword) or ()):
+            if keyword != "oneOf" and int_or_string:
+                continue
+            _value_part(part, f"{path}.{keyword}[{index}]", found)
+    if isinstance(node.get("not"), dict):
+        _value_part(node["not"], f"{path}.not", found)
+
+
+def _has_error_below(found: list[FieldError], path: str) -> bool:
+    return any(error.path.startswith(path + ".") and error.path[len(path) + 1 :] in ("type",) for error in found)
+
+
+def _value_part(part: Any, path: str, found: list[FieldError]) -> None:
+    """Inside allOf, anyOf, oneOf and not only values may be limited, nothing declared."""
+    if not isinstance(part, dict):
+        return
+    found.extend(
+        errors.forbidden(f"{path}.{member}", "must be empty to be structural")
+        for member in _VALUE_FORBIDDEN
+        if part.get(member) and not (member == "type" and part.get("x-kubernetes-int-or-string"))
+    )
+    for name, child in (part.get("properties") or {}).items():
+        _value_part(child, f"{path}.properties[{name}]", found)
+    if isinstance(part.get("items"), dict):
+        _value_part(part["items"], f"{path}.items", found)
+
+
+def _root_metadata(node: Object, path: str, found: list[FieldError]) -> None:
+    extra = set(node.get("properties") or ()) - {"name", "generateName"}
+    if extra:
+        why = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        found.append(errors.forbidden(path, why))
+
+
+def _lists(node: Object, path: str, found: list[FieldError]) -> None:
+    list_type = node.get("x-kubernetes-list-type")
+    keys = node.get("x-kubernetes-list-map-keys") or []
+    items = node.get("items") if isinstance(node.get("items"), dict) else {}
+    assert isinstance(items, dict)
+    if list_type is not None:
+        if node.get("type") != "array":
+            why = "must be array if x-kubernetes-list-type is specified"
+            found.append(errors.invalid(f"{path}.type", node.get("type") or "", why))
+        if list_type not in ("atomic", "set", "map"):
+            found.append(errors.not_supported(f"{path}.x-kubernetes-list-type", list_type, ("atomic", "set", "map")))
+    if list_type == "map":
+        if not keys:
+            why = "must not be empty if x-kubernetes-list-type is map"
+            found.append(errors.required(f"{path}.x-kubernetes-list-map-keys", why))
+        if items.get("type") != "object":
+            why = "must be object if parent array's x-kubernetes-list-type is map"
+            found.append(errors.invalid(f"{path}.items.type", items.get("type") or "", why))
+        for index, key in enumerate(keys):
+            declared = (items.get("properties") or {}).get(key)
+            if declared is None:
+                why = "entries must all be names of item properties"
+                found.append(errors.invalid(f"{path}.x-kubernetes-list-map-keys[{index}]", key, why))
+                continue
+            if key not in (items.get("required") or ()) and "default" not in declared:
+                why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+                found.append(errors.required(f"{path}.items.properties[{key}].default", why))
+    elif keys:
+        why = "must be map if x-kubernetes-list-map-keys is non-empty"
+        found.append(errors.invalid(f"{path}.x-kubernetes-list-type", list_type or "", why))
+    map_type = node.get("x-kubernetes-map-type")
+    if map_type is not None and map_type not in ("granular", "atomic"):
+        found.append(errors.not_supported(f"{path}.x-kubernetes-map-type", map_type, ("granular", "atomic")))
+
+
+def _default(node: Object, path: str, found: list[FieldError]) -> None:
+    check = compile_values(node, {})
+    wrong: list[FieldError] = []
+    if check is not None:
+        check(node["default"], "", wrong)
+    for error in wrong:
+        place = f"{path}.default" + (f".{error.path}" if error.path and not error.path.startswith("[") else error.path)
+        found.append(FieldError(place, _reason(error), error.message))
+
+
+def _reason(error: FieldError) -> str:
+    return error.reason
+
+
+def _go_regexp(error: re.error, pattern: str) -> str:
+    """Python's complaint about a pattern in Go's words, as near as it gets."""
+    text = str(error.msg)
+    if "missing )" in text or "unterminated subpattern" in text:
+        return f"missing closing ): `{pattern}`"
+    if "unterminated character set" in text:
+        return f"missing closing ]: `{pattern[error.pos or 0 :]}`"
+    if "nothing to repeat" in text:
+        return f"missing argument to repetition operator: `{pattern[error.pos or 0 : (error.pos or 0) + 1]}`"
+    if "unbalanced parenthesis" in text:
+        return f"unexpected ): `{pattern}`"
+    return f"{text}: `{json.loads(json.dumps(pattern))}`"
