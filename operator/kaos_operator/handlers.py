@@ -7,9 +7,10 @@ one that does not exist. Only event handlers are used: kopf then writes no annot
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kopf
@@ -210,6 +211,14 @@ def login(**_: Any) -> kopf.ConnectionInfo | None:
     )
 
 
+class Patience:
+    """Pauses between attempts without end: an API server that is away is waited for, not died of."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.1, 0.2, 0.4)
+        yield from itertools.repeat(1.0)
+
+
 def configure(settings: kopf.OperatorSettings) -> None:
     """Quick where waiting has no use, and silent on the objects themselves."""
     settings.peering.standalone = True
@@ -217,7 +226,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 60
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 0.1
-    settings.networking.error_backoffs = (0.1, 0.3, 1, 2, 5, 10)
+    settings.networking.error_backoffs = Patience()
     settings.networking.request_timeout = 60
     settings.queueing.exit_timeout = 0.5
     settings.background.instant_exit_timeout = 0.5

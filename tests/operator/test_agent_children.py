@@ -92,6 +92,7 @@ def test_entries_of_the_container_win_over_generated_ones_and_may_come_from_secr
     children = desired_children(resource, world())
     env = of.environment(children)
     assert (env["DEBUG_MOCK_RESPONSES"], env["LOG_LEVEL"], env["TOKEN"]) == ("[]", "DEBUG", secret)
+    assert env["KAOS_SECRET_VARIABLES"] == "TOKEN"
     container = of.pod(children)["containers"][0]
     assert (container["image"], container["resources"]) == ("mine:1", {"limits": {"cpu": "1"}})
     names = [entry["name"] for entry in container["env"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -22,7 +22,8 @@ LOOP = {"autonomous": {"goal": "watch"}}
 
 class Answer:
     def __init__(self, status: int, body: bytes) -> None:
-        self.status, self.headers, self._body = status, {}, body
+        self.status, self._body = status, body
+        self.headers: dict[str, str] = {}
 
     async def read(self) -> bytes:
         return self._body
@@ -90,10 +91,10 @@ class Cluster:
         if options.get("subresource") == "status":
             live = self.objects[key]
             live["status"] = {**({"loop": live["status"]["loop"]} if "loop" in live.get("status", {}) else {})}
-            live["status"] |= copy.deepcopy(patch["status"])
+            live["status"].update(copy.deepcopy(patch["status"]))
             self.reconciler.resource_changed(Key(Kind(resource.kind), "demo", name))
             return live
-        new = copy.deepcopy(patch)
+        new: Object = copy.deepcopy(patch)
         old = self.objects.get(key)
         new["metadata"]["uid"] = old["metadata"]["uid"] if old else f"uid-{resource.kind}-{name}"
         if old and "status" in old:
@@ -118,7 +119,7 @@ class Cluster:
         return Answer(200, self.tools)
 
 
-class Resources:
+class Resources(Mapping[Any, Any]):
     """Index of our resources, alive."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -127,14 +128,18 @@ class Resources:
     def __getitem__(self, key: Key) -> list[Object]:
         return [copy.deepcopy(self._cluster.objects[(key.kind.value, key.namespace, key.name)])]
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: object) -> bool:
+        assert isinstance(key, Key)
         return (key.kind.value, key.namespace, key.name) in self._cluster.objects
 
     def __iter__(self) -> Iterator[Key]:
         return iter([Key(Kind(k), ns, n) for k, ns, n in self._cluster.objects if k in list(Kind)])
 
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
-class Children:
+
+class Children(Mapping[Any, Any]):
     """Index of owned objects, alive."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -147,8 +152,14 @@ class Children:
             if any(r["uid"] == uid for r in o["metadata"].get("ownerReferences", []))
         ]
 
-    def __contains__(self, uid: str) -> bool:
+    def __contains__(self, uid: object) -> bool:
         return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 @pytest.fixture

@@ -96,7 +96,8 @@ def _proxy(resource: Object, context: Context) -> Rendered:
 
 def _proxy_env(resource: Object, context: Context) -> list[Object]:
     proxy = resource["spec"]["proxyConfig"]
-    entries = pods.env({podenv.PROXY_API_BASE: proxy.get("apiBase")})
+    name = resource["metadata"]["name"]
+    entries = pods.env({"MODEL_API_NAME": name, podenv.PROXY_API_BASE: proxy.get("apiBase")})
     key = proxy.get("apiKey") or {}
     if key.get("value") is not None:
         entries += pods.env({podenv.PROXY_API_KEY: key["value"]})
@@ -109,7 +110,7 @@ def _proxy_env(resource: Object, context: Context) -> list[Object]:
             {
                 "OTEL_EXPORTER": "otlp_grpc",
                 "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-                "OTEL_SERVICE_NAME": resource["metadata"]["name"],
+                "OTEL_SERVICE_NAME": name,
                 "OTEL_PYTHON_EXCLUDED_URLS": "/health",
             }
         )

@@ -12,6 +12,9 @@ from kaos_ext.model import names
 from kaos_ext.model.names import Kind
 from kaos_operator.render.strategic import merge_pod_spec
 
+SECRET_VARIABLES = "KAOS_SECRET_VARIABLES"
+"""Names of variables whose values come from Secrets: a runtime takes them out of whatever it writes."""
+
 
 def digest(value: Any) -> str:
     """First 16 hex digits of the SHA-256 of the value's JSON."""
@@ -53,6 +56,12 @@ def merge_env(generated: list[Object], user: Iterable[Object]) -> list[Object]:
     return list(entries.values())
 
 
+def secret_variables(entries: Iterable[Object]) -> str | None:
+    """Comma list of the entries whose value comes from a Secret; None when there is none."""
+    names = [entry["name"] for entry in entries if (entry.get("valueFrom") or {}).get("secretKeyRef")]
+    return ",".join(names) or None
+
+
 def override(container: Object, override: Object | None) -> Object:
     """The container with `spec.container` over it."""
     override = override or {}
@@ -61,6 +70,7 @@ def override(container: Object, override: Object | None) -> Object:
         if override.get(key):
             result[key] = override[key]
     result["env"] = merge_env(container.get("env", []), override.get("env") or [])
+    result["env"] += env({SECRET_VARIABLES: secret_variables(result["env"])})
     if not result["env"]:
         del result["env"]
     return result
