@@ -3,8 +3,8 @@
 At every call the first rule that applies decides:
 
     open iteration      calls cut off → outcome unknown, or once more if repeatable
+                        owner's suspension → paused, parked, resumed (and the iteration's time starts anew)
                         time is up → timed out          goal changed → superseded
-                        owner's suspension → paused, parked, resumed
                         a limit of the run is reached → finished as BudgetExhausted
                         calls pending → call tools      answer there → finished
                         steps used up → finished as StepsExhausted      else → ask the model
@@ -86,14 +86,14 @@ def _within(state: RunState, now: float) -> tuple[Action, ...]:
     lost = tuple(call for call in state.pending if call.interrupted and not call.repeatable)
     if lost:
         return (Record(tuple(unknown(state, call) for call in lost)),)
+    held = _suspension(state)
+    if held:
+        return held
     limit = state.spec.limits.max_iteration_seconds
     if limit and now >= state.active_since + limit:
         return (Record(_timed_out(state, now, limit)),)
     if state.spec.repeat is Repeat.FOREVER and state.iteration_goal != state.spec.goal:
         return (Record((_end(state, now, EventType.ITERATION_FINISHED, Outcome.SUPERSEDED),)),)
-    held = _suspension(state)
-    if held:
-        return held
     if state.answer is None and _spent(state, now):
         text = state.turns[-1].text if state.turns else ""
         unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
