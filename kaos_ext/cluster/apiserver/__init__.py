@@ -1,1 +1,1 @@
-"""The embedded Kubernetes API server."""
+"""The embedded Kubernetes API server (`server.ApiServer`): one process, one SQLite log, any Kubernetes client."""

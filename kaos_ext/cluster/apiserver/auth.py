@@ -1,0 +1,153 @@
+"""Authentication: bearer tokens of the configuration, tokens of service accounts, client certificates.
+
+A service account's token is an ES256 JWT that this server signed (`Tokens.issue`). It counts only while its account,
+and the pod or secret it is bound to, exist with the uids it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, UserInfo
+
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+_CLAIM = "kubernetes.io"
+
+Exists = Callable[[str, str, str, str], bool]
+"""(resource plural, namespace, name, uid): whether that object lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The object a token dies with."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+class Tokens:
+    """Signs and checks tokens of service accounts."""
+
+    def __init__(self, key_file: Path, exists: Exists) -> None:
+        key = load_pem_private_key(key_file.read_bytes(), None)
+        if not isinstance(key, EllipticCurvePrivateKey):
+            raise ValueError(f"{key_file} holds no elliptic-curve key")
+        self._private = key
+        self._public = key.public_key()
+        der = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self._key_id = hashlib.sha256(der).hexdigest()[:16]
+        self._exists = exists
+        self._checked: dict[bytes, dict[str, Any]] = {}
+
+    def issue(
+        self, namespace: str, name: str, uid: str, audiences: list[str], seconds: int, bound: Bound | None
+    ) -> tuple[str, int]:
+        """A token, and when it expires (seconds since 1970)."""
+        now = int(time.time())
+        about: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
+        if bound is not None:
+            about[bound.kind.lower()] = {"name": bound.name, "uid": bound.uid}
+        claims = {
+            "iss": ISSUER,
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+            "aud": audiences,
+            "exp": now + seconds,
+            "iat": now,
+            "nbf": now,
+            "jti": str(uuid4()),
+            _CLAIM: about,
+        }
+        return jwt.encode(claims, self._private, algorithm="ES256", headers={"kid": self._key_id}), now + seconds
+
+    def user(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> tuple[UserInfo, list[str]] | None:
+        """Who the token says, and which of `audiences` it is for; None when it does not count."""
+        digest = hashlib.sha256(token.encode()).digest()
+        claims = self._checked.get(digest)
+        if claims is None:
+            try:
+                claims = jwt.decode(
+                    token,
+                    self._public,
+                    algorithms=["ES256"],
+                    issuer=ISSUER,
+                    options={"require": ["exp", "iat", "sub", _CLAIM], "verify_aud": False},
+                )
+            except jwt.InvalidTokenError:
+                return None
+            if len(self._checked) > 4096:
+                self._checked.clear()
+            self._checked[digest] = claims
+        if claims["exp"] <= time.time():
+            return None
+        meant = [one for one in audiences if one in claims["aud"]]
+        if not meant or not self._alive(claims[_CLAIM]):
+            return None
+        return _user(claims), meant
+
+    def _alive(self, about: Mapping[str, Any]) -> bool:
+        namespace, account = about["namespace"], about["serviceaccount"]
+        if not self._exists("serviceaccounts", namespace, account["name"], account["uid"]):
+            return False
+        for kind in ("pod", "secret", "node"):
+            bound = about.get(kind)
+            place = "" if kind == "node" else namespace
+            if bound and not self._exists(f"{kind}s", place, bound["name"], bound["uid"]):
+                return False
+        return True
+
+
+def _user(claims: Mapping[str, Any]) -> UserInfo:
+    about = claims[_CLAIM]
+    extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims['jti']}",)}
+    if "pod" in about:
+        extra["authentication.kubernetes.io/pod-name"] = (about["pod"]["name"],)
+        extra["authentication.kubernetes.io/pod-uid"] = (about["pod"]["uid"],)
+    return UserInfo(
+        claims["sub"],
+        about["serviceaccount"]["uid"],
+        ("system:serviceaccounts", f"system:serviceaccounts:{about['namespace']}", AUTHENTICATED),
+        extra,
+    )
+
+
+class Authenticator:
+    """Finds out who sent a request."""
+
+    def __init__(self, tokens: Mapping[str, UserInfo], service_accounts: Tokens | None) -> None:
+        self._static = {hashlib.sha256(token.encode()).digest(): user for token, user in tokens.items()}
+        self._service_accounts = service_accounts
+
+    def user(self, authorization: str | None, certificate: Mapping[str, Any] | None) -> UserInfo | None:
+        """The user of an Authorization header or, without one, of a client certificate; None when neither counts."""
+        if authorization:
+            scheme, _, token = authorization.partition(" ")
+            return self.token_user(token.strip()) if scheme.lower() == "bearer" else None
+        return _certificate_user(certificate) if certificate else None
+
+    def token_user(self, token: str) -> UserInfo | None:
+        found = self._static.get(hashlib.sha256(token.encode()).digest())
+        if found is not None:
+            return found
+        checked = self._service_accounts.user(token) if self._service_accounts and token else None
+        return checked[0] if checked else None
+
+
+def _certificate_user(certificate: Mapping[str, Any]) -> UserInfo | None:
+    names: dict[str, list[str]] = {}
+    for part in certificate.get("subject", ()):
+        for key, value in part:
+            names.setdefault(key, []).append(value)
+    if not names.get("commonName"):
+        return None
+    return UserInfo(names["commonName"][0], groups=(*names.get("organizationName", ()), AUTHENTICATED))

@@ -1,0 +1,312 @@
+"""The wire: HTTP requests into verbs, verbs' results into answers.
+
+One handler for all paths. Whoever does not say who it is gets 401, but for the version and the health of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render, rules
+from kaos_ext.cluster.apiserver.api import Api
+from kaos_ext.cluster.apiserver.auth import Authenticator
+from kaos_ext.cluster.apiserver.discovery import Discovery
+from kaos_ext.cluster.apiserver.identity import UserInfo
+from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
+from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
+from kaos_ext.cluster.apiserver.reads import Page, Scope
+from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.storage import Stored, encode
+from kaos_ext.kube.objects import ApiError, Object
+
+log = logging.getLogger(__name__)
+GZIP_FROM = 128 * 1024
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+_TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+_OPEN = frozenset({"/version", "/healthz", "/livez", "/readyz"})
+
+Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse] | web.StreamResponse]
+Stream = Callable[[BaseRequest, Target, UserInfo], Awaitable[web.StreamResponse]]
+
+
+def answer(body: bytes, status: int = 200, headers: Mapping[str, str] = _JSON) -> web.Response:
+    return web.Response(body=body, status=status, headers=headers)
+
+
+def page_not_found() -> web.Response:
+    return answer(b"404 page not found\n", 404, _TEXT)
+
+
+class HttpApi:
+    """`handle` is the server's one handler."""
+
+    def __init__(
+        self,
+        api: Api,
+        authenticator: Authenticator,
+        discovery: Discovery,
+        pages: Mapping[str, Handler],
+        streams: Mapping[str, Stream],
+    ) -> None:
+        self._api = api
+        self._authenticator = authenticator
+        self._discovery = discovery
+        self._pages = pages
+        self._streams = streams
+
+    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._handle(request)
+        except ApiError as error:
+            return refusal(error)
+        except PageNotFound:
+            return page_not_found()
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            log.exception("%s %s", request.method, request.rel_url)
+            return refusal(failures.internal_error("the server failed on this request; its log says where"))
+
+    async def _handle(self, request: BaseRequest) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        user = self._user(request)
+        if user is None and path.rstrip("/") not in _OPEN:
+            return refusal(failures.unauthorized())
+        if path.startswith("/api"):
+            assert user is not None
+            found = self._discovery_document(request, path)
+            if found is not None:
+                return found
+            target = target_of(self._api.registry, path)
+            if target is None:
+                raise PageNotFound
+            return await self._resource(request, target, user)
+        page = self._pages.get(path.rstrip("/") or "/") or self._pages.get("/" + path.split("/")[1])
+        if page is None:
+            raise PageNotFound
+        made = page(request)
+        return made if isinstance(made, web.StreamResponse) else await made
+
+    def _user(self, request: BaseRequest) -> UserInfo | None:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        return self._authenticator.user(request.headers.get("Authorization"), certificate)
+
+    def _discovery_document(self, request: BaseRequest, path: str) -> web.Response | None:
+        parts = path.strip("/").split("/")
+        if len(parts) > (2 if parts[0] == "api" else 3) or parts[0] not in ("api", "apis"):
+            return None
+        wanted = negotiate.wanted(request.headers.get("Accept", ""), discovery=True)
+        document = self._discovery.document("/".join(parts), wanted)
+        if document is None:
+            raise PageNotFound
+        headers = {"Content-Type": document.content_type, "Vary": "Accept"}
+        if wanted.form:
+            headers |= {"ETag": document.etag, "Cache-Control": "public"}
+            if request.headers.get("If-None-Match") == document.etag:
+                return answer(b"", 304, headers)
+        return _compressed(request, document.body, 200, headers)
+
+    async def _resource(self, request: BaseRequest, target: Target, user: UserInfo) -> web.StreamResponse:
+        stream = self._streams.get(target.subresource) if target.subresource else None
+        if stream is not None:
+            return await stream(request, target, user)
+        method = request.method
+        wanted = negotiate.wanted(request.headers.get("Accept", ""))
+        if not target.name:
+            return await self._collection(request, target, wanted, user)
+        verb = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}.get(method, "")
+        served = target.served
+        below = served.subresource(target.subresource) if target.subresource else None
+        if below is not None and verb not in below.verbs:
+            raise failures.method_not_allowed()
+        if below is None and (verb == "create" or verb not in served.verbs):
+            raise failures.method_not_allowed()
+        if method == "GET":
+            return self._get(request, target, wanted)
+        if method == "DELETE":
+            return await self._delete(request, target, wanted)
+        return await self._write(request, target, wanted)
+
+    def _get(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.Response:
+        query = request.query
+        stored = self._api.get(
+            target.served, target.namespace or "", target.name, target.subresource, query.get("resourceVersion", "")
+        )
+        body = render.one(target.served, stored, wanted, query.get("includeObject", ""))
+        return _compressed(request, body, 200, _headers(wanted))
+
+    async def _collection(
+        self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
+    ) -> web.StreamResponse:
+        method, served = request.method, target.served
+        if method == "POST":
+            if "create" not in served.verbs or (served.namespaced and target.namespace is None):
+                raise failures.method_not_allowed()
+            return await self._create(request, target, wanted, user)
+        if method == "DELETE" and "deletecollection" in served.verbs:
+            return await self._delete_collection(request, target, wanted)
+        if method != "GET" or "list" not in served.verbs:
+            raise failures.method_not_allowed()
+        chosen = options.list_options(request.query)
+        scope = self._api.scope(served, target.namespace, chosen)
+        if chosen.watch:
+            return await self._watch(request, scope, chosen, wanted)
+        page = self._api.reader.page(scope, chosen)
+        body = render.listed(served, page, wanted, request.query.get("includeObject", ""))
+        return _compressed(request, body, 200, _headers(wanted))
+
+    async def _watch(
+        self, request: BaseRequest, scope: Scope, chosen: ListOptions, wanted: negotiate.Wanted
+    ) -> web.StreamResponse:
+        watch = self._api.watch(scope, chosen)
+        response = web.StreamResponse(headers=_JSON)
+        response.enable_chunked_encoding()
+        frames = render.Frames(scope.served, wanted, request.query.get("includeObject", ""))
+        await response.prepare(request)
+        try:
+            async for batch in watch.batches():
+                await response.write(b"".join([frames.frame(event) for event in batch]))
+        except ApiError as error:
+            await response.write(encode({"type": "ERROR", "object": error.status}) + b"\n")
+        await response.write_eof()
+        return response
+
+    async def _create(
+        self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
+    ) -> web.StreamResponse:
+        served = target.served
+        chosen = self._options(request, "CreateOptions")
+        body = await self._object(request, served, chosen)
+        stored = await self._api.create(served, target.namespace or "", body, chosen, user)
+        return _written(request, served, stored, wanted, chosen, 201)
+
+    async def _write(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.StreamResponse:
+        served, namespace = target.served, target.namespace or ""
+        method = request.method
+        if method == "PATCH":
+            chosen = self._options(request, "PatchOptions")
+            content_type = request.headers.get("Content-Type")
+            kind = patching.patch_type(served, content_type)
+            patching.check_options(kind, chosen)
+            patch = patching.parse(kind, await self._body(request))
+            stored, created = await self._api.patch(
+                served, namespace, target.name, patch, kind.value, chosen, target.subresource
+            )
+            return _written(request, served, stored, wanted, chosen, 201 if created else 200)
+        if method == "PUT":
+            chosen = self._options(request, "UpdateOptions")
+            body = await self._object(request, served, chosen)
+            stored, created = await self._api.replace(served, namespace, target.name, body, chosen, target.subresource)
+            return _written(request, served, stored, wanted, chosen, 201 if created else 200)
+        chosen = self._options(request, "CreateOptions")
+        body = await self._object(request, served, chosen)
+        made = await self._api.create_below(served, namespace, target.name, target.subresource, body, chosen)
+        return answer(render.dumped(made, wanted), 201, _headers(wanted))
+
+    async def _delete(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.Response:
+        chosen = options.delete_options(request.query, await self._delete_body(request))
+        made = await self._api.delete(target.served, target.namespace or "", target.name, chosen)
+        return answer(render.dumped(made, wanted), 200, _headers(wanted))
+
+    async def _delete_collection(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.Response:
+        chosen = options.list_options(request.query)
+        how = options.delete_options(request.query, await self._delete_body(request))
+        scope = self._api.scope(target.served, target.namespace, chosen)
+        items = await self._api.delete_collection(scope, how, chosen)
+        page = Page(items, self._api.storage.revision)
+        return answer(render.listed(target.served, page, wanted), 200, _headers(wanted))
+
+    async def _delete_body(self, request: BaseRequest) -> Object | None:
+        body = await self._body(request)
+        if not body.strip():
+            return None
+        decoded, _ = bodies.decode(body, request.headers.get("Content-Type"), "DeleteOptions")
+        return decoded
+
+    def _options(self, request: BaseRequest, kind: str) -> WriteOptions:
+        return options.write_options(kind, request.query, request.headers.get("User-Agent", ""))
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        if not request.body_exists:
+            return b""
+        if (request.content_length or 0) > bodies.LIMIT:
+            raise failures.too_large(bodies.LIMIT)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > bodies.LIMIT:
+                raise failures.too_large(bodies.LIMIT)
+            chunks.append(chunk)
+        body = b"".join(chunks)
+        if request.headers.get("Content-Encoding", "").lower() == "gzip":
+            body = unzipped(body)
+        return body
+
+    async def _object(self, request: BaseRequest, served: Served, chosen: WriteOptions) -> Object:
+        look = chosen.validation != "Ignore" and "fieldValidation" in request.query
+        body, duplicates = bodies.decode(
+            await self._body(request), request.headers.get("Content-Type"), served.kind, find_duplicates=look
+        )
+        if duplicates:
+            words = bodies.duplicate_words(duplicates)
+            if chosen.strict:
+                why = "strict decoding error: " + ", ".join(words)
+                raise failures.bad_request(rules.cannot_be_handled(served, why))
+            chosen.warnings += words
+        return body
+
+
+def unzipped(body: bytes) -> bytes:
+    """A gzipped request body, refused when it is none or grows beyond the limit."""
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        plain = unzip.decompress(body, bodies.LIMIT + 1)
+    except zlib.error as error:
+        raise failures.bad_request(f"the body is not gzip: {error}") from None
+    if len(plain) > bodies.LIMIT:
+        raise failures.too_large(bodies.LIMIT)
+    return plain
+
+
+def _headers(wanted: negotiate.Wanted) -> Mapping[str, str]:
+    return _JSON if wanted.media == negotiate.JSON else {**_JSON, "Content-Type": wanted.media}
+
+
+def _written(
+    request: BaseRequest, served: Served, stored: Stored, wanted: negotiate.Wanted, chosen: WriteOptions, status: int
+) -> web.Response:
+    body = render.one(served, stored, wanted, request.query.get("includeObject", ""))
+    response = _compressed(request, body, status, _headers(wanted))
+    warnings = list(chosen.warnings)
+    if served.definition is not None and (deprecation := served.definition.version(served.version).deprecation):
+        warnings.append(deprecation)
+    for text in warnings:
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{quoted}"')
+    return response
+
+
+def _compressed(request: BaseRequest, body: bytes, status: int, headers: Mapping[str, str]) -> web.Response:
+    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+        return answer(
+            gzip.compress(body, 1), status, {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        )
+    return answer(body, status, headers)
+
+
+def refusal(error: ApiError) -> web.Response:
+    """A Status, as the answer to a request that was refused."""
+    headers = dict(_JSON)
+    seconds = (error.status.get("details") or {}).get("retryAfterSeconds")
+    if seconds:
+        headers["Retry-After"] = str(seconds)
+    return answer(encode(error.status), error.code, headers)

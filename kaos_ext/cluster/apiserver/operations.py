@@ -1,0 +1,299 @@
+"""Writing: create, update and delete, each decided in one step against the committed object.
+
+A request's body passes, in this order: shape (unknown fields, defaults), field managers, admission, the kind's own
+preparation, validation, allocation; then the storage commits it. Nothing awaits between reading the old object and
+handing the new one to the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kaos_ext.cluster.apiserver import failures, metadata, rules, strategies
+from kaos_ext.cluster.apiserver.admission import Admission
+from kaos_ext.cluster.apiserver.allocation import ServiceAddresses
+from kaos_ext.cluster.apiserver.conversion import NEW, event_to_core
+from kaos_ext.cluster.apiserver.faces import face, written_by
+from kaos_ext.cluster.apiserver.metadata import copied
+from kaos_ext.cluster.apiserver.options import WriteOptions
+from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.schema.decoding import DecodeError
+from kaos_ext.cluster.apiserver.schema.errors import invalid
+from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored, encode
+from kaos_ext.kube.objects import ApiError, Object
+from kaos_ext.store import StoreError
+
+MAX_ANNOTATIONS = 262144
+_CREATED_BY_PUT = frozenset(
+    {"endpoints", "events", "leases", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}
+)
+_UNCONDITIONAL = frozenset({"customresourcedefinitions", "leases"})
+"""Built-in kinds whose PUT must name a resourceVersion, as custom resources must."""
+
+Make = Callable[[Object], Object]
+"""From the present object (read only) to the wanted one (the caller's own)."""
+
+
+class Operations:
+    """Writes of one server."""
+
+    def __init__(self, storage: Storage, admission: Admission, addresses: ServiceAddresses) -> None:
+        self._storage = storage
+        self._admission = admission
+        self._addresses = addresses
+
+    async def create(
+        self, served: Served, namespace: str, object: Object, options: WriteOptions, *, applied: bool = False
+    ) -> Stored:
+        """Create; with `applied` the object comes from server-side apply and has its field managers."""
+        check_body(served, object, namespace, "", options)
+        meta = object["metadata"]
+        if meta.get("resourceVersion"):
+            raise failures.internal("resourceVersion should not be set on objects to be created")
+        generated = not meta.get("name") and bool(meta.get("generateName"))
+        if generated:
+            meta["name"] = metadata.generated_name(meta["generateName"])
+        await self._admission.enter(served, namespace, meta.get("name") or "")
+        for _ in range(8):
+            try:
+                return await self._create(served, namespace, object, options, applied)
+            except ApiError as error:
+                if not generated or error.reason != "AlreadyExists":
+                    raise
+                meta["name"] = metadata.generated_name(meta["generateName"])
+        raise failures.already_exists(served, meta["name"])
+
+    async def _create(
+        self, served: Served, namespace: str, object: Object, options: WriteOptions, applied: bool
+    ) -> Stored:
+        metadata.on_create(object, namespace if served.namespaced else "")
+        strategies.name_of_namespace_label(served, object)
+        object = _shaped(served, object, options)
+        if not applied:
+            _track(served, None, object, options, "")
+        name = object["metadata"].get("name") or ""
+        self._admission.complete(served, object)
+        strategies.before_create(served, object)
+        _refuse(served, object, None, "")
+        owner = (object["metadata"].get("namespace", ""), name)
+
+        def decide(current: Stored | None) -> Decision:
+            if current is not None:
+                deleting = bool(current.object["metadata"].get("deletionTimestamp"))
+                raise failures.already_exists(served, name, deleting=deleting)
+            if served.storage == "/services":
+                complaints = self._addresses.assign(object, owner, keep=options.dry_run)
+                if complaints:
+                    raise failures.invalid("", served.kind, name, complaints)
+            return Put(_stored_form(served, object))
+
+        return await self._commit(served, owner, decide, options)
+
+    async def update(
+        self,
+        served: Served,
+        namespace: str,
+        name: str,
+        make: Make,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        managed: bool = False,
+        absent: Callable[[], Object] | None = None,
+        replace: bool = False,
+    ) -> tuple[Stored, bool]:
+        """Change one object, and whether it was created: `absent` makes one where there is none.
+
+        With `managed` the maker has seen to the field managers; `replace` says that a whole object is given.
+        """
+        place = namespace if served.namespaced else ""
+        collection = self._storage.collection(served.storage)
+        await self._storage.settled(collection, place, name)
+        if collection.get(place, name) is None:
+            if absent is None and not (replace and served.plural in _CREATED_BY_PUT and not served.custom):
+                raise failures.not_found(served, name)
+            object = absent() if absent is not None else make({})
+            return await self.create(served, namespace, object, options, applied=managed), True
+
+        def decide(current: Stored | None) -> Decision:
+            if current is None:
+                raise failures.not_found(served, name)
+            old = face(current, served).object
+            new = make(old)
+            return self._updated(served, current, old, new, options, subresource, managed, replace)
+
+        return await self._commit(served, (place, name), decide, options), False
+
+    def _updated(
+        self,
+        served: Served,
+        current: Stored,
+        old: Object,
+        new: Object,
+        options: WriteOptions,
+        subresource: str,
+        managed: bool,
+        replace: bool,
+    ) -> Decision:
+        was = old["metadata"]
+        check_body(served, new, current.namespace, was["name"], options)
+        meta = new["metadata"]
+        version = meta.get("resourceVersion")
+        if replace and not version and (served.custom or served.plural in _UNCONDITIONAL):
+            why = [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
+            raise failures.invalid(served.group, served.plural, was["name"], why)
+        if version and version != was["resourceVersion"]:
+            raise failures.conflict(served, was["name"])
+        if meta.get("uid") and meta["uid"] != was["uid"] and replace:
+            raise failures.conflict(
+                served,
+                was["name"],
+                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
+            )
+        uid = meta.get("uid", was["uid"])
+        metadata.on_update(new, old)
+        meta["uid"] = uid or was["uid"]
+        if not meta.get("namespace") and was.get("namespace"):
+            meta["namespace"] = was["namespace"]
+        new = _shaped(served, new, options, quiet=not replace)
+        new = strategies.before_update(served, new, old, subresource)
+        if not managed:
+            _track(served, old, new, options, subresource)
+        if strategies.asks_for_more(served, new, old):
+            new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
+        _refuse(served, new, old, subresource)
+        if served.storage == "/services" and not subresource:
+            owner = (current.namespace, current.name)
+            complaints = self._addresses.assign(new, owner, keep=options.dry_run)
+            if complaints:
+                raise failures.invalid("", served.kind, was["name"], complaints)
+        new["metadata"]["resourceVersion"] = was["resourceVersion"]
+        if metadata.same_but_times(new, old):
+            return Keep(current)
+        stored_form = _stored_form(served, new)
+        if gone(stored_form):
+            return Remove(stored_form)
+        return Put(stored_form)
+
+    async def _commit(
+        self, served: Served, place: tuple[str, str], decide: Callable[[Stored | None], Decision], options: WriteOptions
+    ) -> Stored:
+        collection = self._storage.collection(served.storage)
+        if options.dry_run:
+            return face(_pretended(decide(collection.get(*place)), *place), served)
+        attempted: list[Object] = []
+
+        def noted(current: Stored | None) -> Decision:
+            decision = decide(current)
+            if isinstance(decision, Put):
+                attempted.append(decision.object)
+            return decision
+
+        try:
+            stored = await self._storage.write(collection, *place, noted)
+        except StoreError as error:
+            if served.storage == "/services" and attempted:
+                live = collection.get(*place)
+                self._addresses.release(attempted[0], place, live.object if live else None)
+            raise failures.internal_error(f"the change could not be stored: {error}") from error
+        if served.definition is not None:
+            written_by(stored, served)
+        return face(stored, served)
+
+
+def gone(object: Object) -> bool:
+    """Whether an object that is being deleted has nothing left that holds it."""
+    meta = object["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
+        return False
+    return not (object["kind"] == "Namespace" and (object.get("spec") or {}).get("finalizers"))
+
+
+def check_body(served: Served, object: Object, namespace: str, name: str, options: WriteOptions) -> None:
+    """Does the body belong to the path it was sent to?"""
+    meta = object.get("metadata")
+    if meta is None:
+        meta = object["metadata"] = {}
+    kind, api_version = object.get("kind"), object.get("apiVersion")
+    if kind and kind != served.kind:
+        if served.custom:
+            raise failures.invalid(
+                served.group, str(kind), str(meta.get("name") or ""), [invalid("kind", kind, f"must be {served.kind}")]
+            )
+        raise failures.bad_request(rules.foreign(object, served))
+    if api_version != served.api_version and (api_version or served.custom):
+        raise failures.bad_request(
+            f"the API version in the data ({api_version or ''}) does not match the expected API version "
+            f"({served.api_version})"
+        )
+    object["kind"], object["apiVersion"] = served.kind, served.api_version
+    given = meta.get("namespace")
+    if served.namespaced and given and given != namespace:
+        raise failures.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if name and meta.get("name") != name:
+        if meta.get("name"):
+            raise failures.bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+            )
+        raise failures.bad_request(
+            f"the name of the object ({meta.get('name', '')} based on URL) was undeterminable: name must be provided"
+        )
+
+
+def _shaped(served: Served, object: Object, options: WriteOptions, *, quiet: bool = False) -> Object:
+    unknown: list[str] | None = None if quiet or options.validation == "Ignore" else []
+    try:
+        shaped = rules.shape(served, object, unknown=unknown)
+    except DecodeError as error:
+        raise failures.bad_request(rules.cannot_be_handled(served, str(error))) from None
+    if unknown:
+        if options.strict:
+            raise failures.bad_request(rules.cannot_be_handled(served, rules.strict_error(unknown)))
+        options.warnings += [f'unknown field "{path}"' for path in unknown]
+    return shaped
+
+
+def _track(served: Served, old: Object | None, new: Object, options: WriteOptions, subresource: str) -> None:
+    managed = rules.managed_fields(served, old, new, options.manager, subresource)
+    if managed:
+        new["metadata"]["managedFields"] = managed
+    else:
+        new["metadata"].pop("managedFields", None)
+
+
+def _refuse(served: Served, new: Object, old: Object | None, subresource: str) -> None:
+    complaints = rules.complaints(served, new, old, subresource)
+    if complaints:
+        raise failures.invalid(served.group, served.kind, new["metadata"].get("name") or "", complaints)
+
+
+def _stored_form(served: Served, object: Object) -> Object:
+    """As it is written down: in the storage version, `kind` and `apiVersion` first."""
+    if served.definition is not None:
+        version = served.definition.storage_version
+        return metadata.ordered(object, served.kind, f"{served.group}/{version}")
+    if served.api_version == NEW:
+        return metadata.ordered(event_to_core(object), served.kind, "v1")
+    return metadata.ordered(object, served.kind, served.api_version)
+
+
+def _pretended(decision: Decision, namespace: str, name: str) -> Stored:
+    """What a dry run shows: the decision's object, nowhere kept."""
+    if isinstance(decision, Keep):
+        return decision.stored
+    object = copied(decision.object)
+    return Stored(namespace, name, 0, encode(object), object)
+
+
+def with_metadata(object: Object, **changes: Any) -> Object:
+    """A copy of the object whose metadata has these members; None takes one away."""
+    meta = dict(object["metadata"])
+    for key, value in changes.items():
+        if value is None:
+            meta.pop(key, None)
+        else:
+            meta[key] = value
+    return {**object, "metadata": meta}

@@ -1,0 +1,117 @@
+"""Paths that are no resources: health, version, the list of paths, OpenAPI; and the server's own Service."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from kaos_ext.cluster.apiserver.http import Handler, answer, page_not_found
+from kaos_ext.cluster.apiserver.storage import encode
+from kaos_ext.cluster.client import Client
+from kaos_ext.kube.objects import ENDPOINTS, ENDPOINTSLICES, SERVICES, ApiError, Object, is_not_found
+
+if TYPE_CHECKING:
+    from kaos_ext.cluster.apiserver.server import ApiServer
+
+VERSION = "v1.36.3+kaos"
+_TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+
+
+def version() -> Object:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return {
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "cpython",
+        "platform": f"{platform.system().lower()}/{machine}",
+    }
+
+
+class Pages:
+    """Handlers of one server's plain paths."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self._version = encode(version())
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "/": self._paths,
+            "/version": lambda _: answer(self._version),
+            "/healthz": self._health,
+            "/livez": self._health,
+            "/readyz": self._ready,
+        }
+
+    def _paths(self, request: BaseRequest) -> web.Response:
+        if request.rel_url.path != "/":
+            return page_not_found()
+        registry = self._server.registry
+        groups = [f"/apis/{group}" for group in registry.groups() if group]
+        versions = [f"/apis/{group}/{one}" if group else f"/api/{one}" for group, one in registry.group_versions()]
+        plain = ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
+        return answer(encode({"paths": sorted([*plain, *groups, *versions])}))
+
+    def _health(self, request: BaseRequest) -> web.Response:
+        return answer(b"ok", 200, _TEXT)
+
+    def _ready(self, request: BaseRequest) -> web.Response:
+        checks = {"ping": True, "log": not self._server.storage.failed, "start": self._server.ready}
+        good = all(checks.values())
+        if good and "verbose" not in request.query:
+            return answer(b"ok", 200, _TEXT)
+        lines = [f"[{'+' if fine else '-'}]{name} {'ok' if fine else 'failed'}" for name, fine in checks.items()]
+        lines.append(f"readyz check {'passed' if good else 'failed'}")
+        return answer("\n".join([*lines, ""]).encode(), 200 if good else 500, _TEXT)
+
+    async def publish_own_service(self, client: Client) -> None:
+        """The Service `kubernetes` in `default`, and the endpoints behind it: this server."""
+        server = self._server
+        address = str(server.config.service_network[1])
+        labels = {"component": "apiserver", "provider": "kubernetes"}
+        service = {
+            "metadata": {"name": "kubernetes", "labels": labels},
+            "spec": {
+                "clusterIP": address,
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": server.port}],
+            },
+        }
+        endpoints = {
+            "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [
+                {
+                    "addresses": [{"ip": server.config.host}],
+                    "ports": [{"name": "https", "port": server.port, "protocol": "TCP"}],
+                }
+            ],
+        }
+        slice = {
+            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [server.config.host], "conditions": {"ready": True}}],
+            "ports": [{"name": "https", "port": server.port, "protocol": "TCP"}],
+        }
+        wanted = ((SERVICES, service), (ENDPOINTS, endpoints), (ENDPOINTSLICES, slice))
+        for resource, object in wanted:
+            try:
+                await client.patch(resource, "kubernetes", object, "default")
+            except ApiError as error:
+                if not is_not_found(error):
+                    raise
+                await client.create(resource, object, "default")
+
+    async def close(self) -> None:
+        """Nothing is open here yet that would need it."""

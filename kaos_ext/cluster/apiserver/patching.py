@@ -1,0 +1,174 @@
+"""Patches as makers: each reads a body once and gives the function from the present object to the wanted one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kaos_ext.cluster.apiserver import failures, rules
+from kaos_ext.cluster.apiserver.bodies import from_yaml, go_json_error, media_type
+from kaos_ext.cluster.apiserver.metadata import copied, timestamp
+from kaos_ext.cluster.apiserver.operations import Make
+from kaos_ext.cluster.apiserver.options import WriteOptions
+from kaos_ext.cluster.apiserver.patch.errors import PatchError
+from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.schema.errors import forbidden, invalid, required
+from kaos_ext.kube.objects import ApiError, Object, PatchType
+
+
+def accepted(served: Served) -> list[str]:
+    kinds = [PatchType.JSON, PatchType.MERGE, PatchType.STRATEGIC, PatchType.APPLY]
+    if served.custom:
+        kinds.remove(PatchType.STRATEGIC)
+    return [kind.value for kind in kinds]
+
+
+def patch_type(served: Served, content_type: str | None) -> PatchType:
+    media = media_type(content_type)
+    if media not in accepted(served):
+        raise failures.unsupported_media_type(accepted(served))
+    return PatchType(media)
+
+
+def check_options(kind: PatchType, options: WriteOptions) -> None:
+    complaints = []
+    if kind is PatchType.APPLY and not options.named_manager:
+        complaints.append(required("fieldManager", "is required for apply patch"))
+    if kind is not PatchType.APPLY and options.force:
+        complaints.append(forbidden("force", "may not be specified for non-apply patch"))
+    if complaints:
+        raise failures.invalid("meta.k8s.io", "PatchOptions", "", complaints)
+
+
+def parse(kind: PatchType, body: bytes) -> Any:
+    """The patch itself, out of a request's body."""
+    if kind is PatchType.APPLY:
+        try:
+            return from_yaml(body)
+        except ApiError as error:
+            raise failures.bad_request(f"error decoding YAML: {error}") from None
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise failures.bad_request(f"error decoding patch: {go_json_error(text, error)}") from None
+
+
+def maker(served: Served, kind: PatchType, patch: Any, options: WriteOptions) -> Make:
+    """For the three patches that change an object there is."""
+
+    def make(old: Object) -> Object:
+        try:
+            result = patched(served, kind, old, patch)
+        except PatchError as error:
+            raise patch_failure(error) from None
+        if options.strict:
+            _check_strictly(served, kind, patch, old, result)
+        return result
+
+    return make
+
+
+def patched(served: Served, kind: PatchType, old: Object, patch: Any) -> Object:
+    if kind is PatchType.JSON:
+        from kaos_ext.cluster.apiserver.patch.json_patch import apply_json_patch
+
+        return apply_json_patch(old, patch)
+    if kind is PatchType.MERGE:
+        from kaos_ext.cluster.apiserver.patch.merge import merge_patch
+
+        merged: Object = copied(merge_patch(old, patch))
+    else:
+        from kaos_ext.cluster.apiserver.patch.strategic import strategic_patch
+
+        merged = copied(strategic_patch(old, patch, rules.type_of(served)))
+    return merged
+
+
+def patch_failure(error: PatchError) -> ApiError:
+    if error.code == 400:
+        return failures.bad_request(error.message)
+    if error.code == 422:
+        return failures.failure(422, "Invalid", error.message, {}, hint=error.detail)
+    if error.code == 413:
+        return failures.failure(413, "RequestEntityTooLarge", error.message)
+    return failures.failure(error.code, "", error.message)
+
+
+def _check_strictly(served: Served, kind: PatchType, patch: Any, old: Object, result: Object) -> None:
+    unknown = rules.unknown_fields(served, result)
+    if not unknown:
+        return
+    if kind is PatchType.STRATEGIC:
+        from kaos_ext.cluster.apiserver.patch.strategic import go_text
+
+        shown = go_text(patch)
+    else:
+        shown = json.dumps(result, separators=(",", ":"), ensure_ascii=False)
+    why = invalid("patch", shown, rules.strict_error(unknown))
+    raise failures.invalid("", "", "", [why])
+
+
+class Apply:
+    """Server-side apply of one configuration: `make` changes the live object, `absent` makes the first one."""
+
+    def __init__(self, served: Served, applied: Any, name: str, options: WriteOptions, subresource: str) -> None:
+        if not isinstance(applied, dict):
+            raise failures.bad_request("error decoding YAML: an applied configuration is an object")
+        kind, api_version = applied.get("kind") or "", applied.get("apiVersion") or ""
+        if kind != served.kind or api_version != served.api_version:
+            group, _, version = api_version.rpartition("/")
+            raise failures.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+        meta = applied.setdefault("metadata", {})
+        if meta.get("name") not in (None, "", name):
+            raise failures.bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+            )
+        meta["name"] = name
+        if meta.get("managedFields"):
+            raise failures.bad_request("metadata.managedFields must be nil")
+        self._served = served
+        self._applied = applied
+        self._options = options
+        self._subresource = subresource
+        self._name = name
+
+    def make(self, live: Object) -> Object:
+        version = self._applied["metadata"].get("resourceVersion")
+        if version and version != live["metadata"]["resourceVersion"]:
+            raise failures.conflict(self._served, self._name)
+        return self._merged(live)
+
+    def absent(self) -> Object:
+        uid = self._applied["metadata"].get("uid")
+        if uid:
+            raise failures.conflict(
+                self._served,
+                self._name,
+                f"uid mismatch: the provided object specified uid {uid}, and no existing object was found",
+            )
+        return self._merged(None)
+
+    def _merged(self, live: Object | None) -> Object:
+        from kaos_ext.cluster.apiserver.apply.server_side import ApplyConflict, server_side_apply
+
+        served, options = self._served, self._options
+        try:
+            merged: Object = server_side_apply(
+                live,
+                copied(self._applied),
+                manager=options.manager,
+                force=options.force,
+                type=rules.type_of(served),
+                subresource=self._subresource,
+                now=timestamp(),
+                api_version=served.api_version,
+                empty=rules.empty(served),
+                status_subresource=served.has("status"),
+            )
+        except PatchError as error:
+            raise patch_failure(error) from None
+        except ApplyConflict as error:
+            raise failures.failure(409, "Conflict", error.message, {"causes": error.causes}) from None
+        result: Object = copied(merged)
+        return result

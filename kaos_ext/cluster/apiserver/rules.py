@@ -1,0 +1,108 @@
+"""What is known of each kind: its schema, its defaults, its validation, the types of its fields.
+
+The one place where the serving half asks the pure half; everything here is loaded when a kind is first written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaos_ext.cluster.apiserver.apply.server_side import track_update
+from kaos_ext.cluster.apiserver.defaults import prepare
+from kaos_ext.cluster.apiserver.metadata import timestamp
+from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.schema import builtin
+from kaos_ext.cluster.apiserver.schema.crd import crd_errors
+from kaos_ext.cluster.apiserver.schema.decoding import decode_metadata
+from kaos_ext.cluster.apiserver.schema.errors import FieldError
+from kaos_ext.kube.objects import Object
+
+
+def shape(served: Served, object: Object, *, unknown: list[str] | None = None) -> Object:
+    """A body as the kind has it: unknown fields dropped, values read as Go reads them, defaults filled in.
+
+    The paths of what was dropped go to `unknown`, if somebody wants to know. DecodeError says that the body is no
+    object of this kind at all (a number where a string belongs).
+    """
+    if served.definition is None:
+        if unknown is not None:
+            unknown += unknown_fields(served, object)
+        prepared: Object = prepare(gvk(served), object)
+        return prepared
+    object["metadata"] = decode_metadata(object["metadata"])
+    gone = served.definition.shape(served.version, object)
+    if unknown is not None:
+        unknown += gone
+    return object
+
+
+def complaints(served: Served, new: Object, old: Object | None, subresource: str) -> list[FieldError]:
+    """What is wrong with the fields of a new object, or of a change of an old one."""
+    if subresource == "binding":
+        return []
+    if served.definition is not None:
+        return served.definition.version(served.version).schema.validate(new)
+    if served.storage == "apiextensions.k8s.io/customresourcedefinitions":
+        return crd_errors(new, old)
+    return []
+
+
+def managed_fields(
+    served: Served, old: Object | None, new: Object, manager: str, subresource: str
+) -> list[dict[str, Any]]:
+    """Who owns which field after an update by `manager`."""
+    return track_update(
+        old,
+        new,
+        manager=manager,
+        type=type_of(served),
+        subresource=subresource,
+        now=timestamp(),
+        api_version=served.api_version,
+        empty=empty(served),
+        status_subresource=served.has("status"),
+    )
+
+
+def empty(served: Served) -> Object | None:
+    """What an object of the kind is before anyone sets anything."""
+    return None if served.definition is not None else builtin.zero(gvk(served))
+
+
+def gvk(served: Served) -> tuple[str, str, str]:
+    return (served.group, served.version, served.kind)
+
+
+def foreign(object: Object, served: Served) -> str:
+    """The words for a body of another kind."""
+    api_version, kind = object.get("apiVersion") or served.api_version, object["kind"]
+    package = "v1" if "/" not in api_version else api_version.replace("/", "")
+    version = api_version.rpartition("/")[2]
+    internal = served.group.split(".")[0] or "core"
+    return (
+        f'{kind} in version "{version}" cannot be handled as a {served.kind}: converting ({package}.{kind}) to '
+        f"({internal}.{served.kind}): unknown conversion"
+    )
+
+
+def cannot_be_handled(served: Served, why: str) -> str:
+    return f'{served.kind} in version "{served.version}" cannot be handled as a {served.kind}: {why}'
+
+
+def strict_error(unknown: list[str]) -> str:
+    return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown)
+
+
+def type_of(served: Served) -> Any:
+    """How objects of this kind merge: which lists are keyed by what."""
+    if served.definition is not None:
+        return served.definition.version(served.version).type
+    return builtin.typed(gvk(served))
+
+
+def unknown_fields(served: Served, object: Object) -> list[str]:
+    """The paths `shape` would drop."""
+    if served.definition is not None:
+        return served.definition.version(served.version).schema.unknown_fields(object)
+    schema = builtin.compiled(gvk(served))
+    return schema.unknown_fields(object) if schema is not None else []

@@ -1,0 +1,167 @@
+"""The embedded Kubernetes API server: put together, started, stopped.
+
+server = ApiServer(ApiServerConfig(...))
+await server.start()          # serving, default namespaces and the `kubernetes` Service there
+client = server.client()      # in-process, the same rules
+await server.stop()
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from aiohttp import web
+
+from kaos_ext.cluster.apiserver.admission import DEFAULT_NAMESPACES, Admission
+from kaos_ext.cluster.apiserver.allocation import ServiceAddresses
+from kaos_ext.cluster.apiserver.api import Api
+from kaos_ext.cluster.apiserver.auth import Authenticator, Tokens
+from kaos_ext.cluster.apiserver.definitions import Definitions
+from kaos_ext.cluster.apiserver.deletion import Deletion
+from kaos_ext.cluster.apiserver.discovery import Discovery
+from kaos_ext.cluster.apiserver.http import HttpApi
+from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, MASTERS, UserInfo
+from kaos_ext.cluster.apiserver.local import LocalClient
+from kaos_ext.cluster.apiserver.operations import Operations
+from kaos_ext.cluster.apiserver.pages import Pages
+from kaos_ext.cluster.apiserver.registry import Registry
+from kaos_ext.cluster.apiserver.resources import built_in
+from kaos_ext.cluster.apiserver.reviews import Reviews
+from kaos_ext.cluster.apiserver.storage import Storage
+from kaos_ext.cluster.apiserver.upkeep import Upkeep
+from kaos_ext.kube.objects import NAMESPACES, ApiError
+
+log = logging.getLogger(__name__)
+STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletAccess:
+    """How the server reaches nodes: the authority of their certificates, and the token they know it by."""
+
+    ca: Path
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerConfig:
+    """Files are PEM. `tokens` are static bearer tokens; `port` 0 takes a free one (see `ApiServer.port`)."""
+
+    database: Path
+    certificate: Path
+    key: Path
+    service_account_key: Path
+    service_network: IPv4Network
+    host: str = "127.0.0.1"
+    port: int = 0
+    tokens: Mapping[str, UserInfo] = field(default_factory=dict)
+    client_ca: Path | None = None
+    kubelet: KubeletAccess | None = None
+
+
+class ApiServer:
+    """One server over one database; lives in one event loop."""
+
+    def __init__(self, config: ApiServerConfig) -> None:
+        self.config = config
+        self.port = config.port
+        self.ready = False
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self) -> None:
+        """Open the database, serve, and see that what every cluster has is there.
+
+        Raises `kaos_ext.store.LockedError` when another process has the database, OSError when the port is taken.
+        """
+        config = self.config
+        self.storage = Storage.open(config.database)
+        self.registry = Registry(built_in())
+        admission = Admission(self.storage)
+        self.addresses = ServiceAddresses(config.service_network, self.storage.collection("/services"))
+        operations = Operations(self.storage, admission, self.addresses)
+        deletion = Deletion(self.storage, admission)
+        tokens = Tokens(config.service_account_key, self._exists)
+        authenticator = Authenticator(config.tokens, tokens)
+        reviews = Reviews(self.storage, authenticator, tokens)
+        self.api = Api(self.storage, self.registry, admission, operations, deletion, reviews)
+        self.definitions = Definitions(self.storage, self.registry, operations, deletion)
+        self.definitions.start()
+        self.upkeep = Upkeep(self.storage)
+        self.pages = Pages(self)
+        try:
+            await self._serve(authenticator)
+            await self._populate()
+        except BaseException:
+            await self.stop()
+            raise
+        self.upkeep.start()
+        self.ready = True
+
+    async def _serve(self, authenticator: Authenticator) -> None:
+        config = self.config
+        self._discovery_address = ""
+        http = HttpApi(
+            self.api,
+            authenticator,
+            Discovery(self.registry, f"{config.host}:{config.port}"),
+            self.pages.handlers(),
+            {},
+        )
+        server = web.Server(
+            http.handle, handler_cancellation=True, access_log=None, keepalive_timeout=300.0, max_line_size=65536
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, config.host, config.port, ssl_context=_tls(config), backlog=512, reuse_address=True
+        )
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _populate(self) -> None:
+        client = self.client("system:apiserver")
+        for name in DEFAULT_NAMESPACES:
+            if self.storage.collection("/namespaces").get("", name) is None:
+                try:
+                    await client.create(NAMESPACES, {"metadata": {"name": name}})
+                except ApiError as error:
+                    if error.reason != "AlreadyExists":
+                        raise
+        await self.pages.publish_own_service(client)
+
+    def _exists(self, plural: str, namespace: str, name: str, uid: str) -> bool:
+        found = self.storage.collection(f"/{plural}").get(namespace, name)
+        return found is not None and found.object["metadata"]["uid"] == uid
+
+    def client(self, user: str | UserInfo = "system:apiserver") -> LocalClient:
+        """An in-process client that acts as this user."""
+        who = user if isinstance(user, UserInfo) else UserInfo(user, groups=(MASTERS, AUTHENTICATED))
+        return LocalClient(self.api, who)
+
+    async def stop(self) -> None:
+        """End watches and requests, wait for every commit on its way, release the database."""
+        self.ready = False
+        for collection in self.storage.collections():
+            collection.close()
+        await self.upkeep.stop()
+        await self.definitions.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self.pages.close()
+        await self.storage.close()
+
+
+def _tls(config: ApiServerConfig) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.certificate, config.key)
+    if config.client_ca is not None:
+        context.load_verify_locations(config.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context

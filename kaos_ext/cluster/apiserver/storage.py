@@ -1,0 +1,336 @@
+"""The objects: in memory as they are, every change in the log before anyone hears of it.
+
+A write is decided against the committed object while its key is held, gets the next revision (which is the log's id,
+the object's resourceVersion and the whole server's clock), and goes to the group commit. Only when the commit has
+returned does the change enter memory, where readers, watchers and listeners find it; then the writer is answered.
+Objects in memory are shared by all readers and must not be changed by them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kaos_ext.kube.objects import Object
+from kaos_ext.store import GroupCommit, Log, Schema, Sync
+
+LOG_SCHEMA = Schema(
+    columns=(("key", "TEXT NOT NULL"), ("deleted", "INTEGER NOT NULL"), ("value", "BLOB NOT NULL")),
+    indexes=(("key",),),
+)
+RING = 2048
+"""Changes a collection remembers, at least, for watches that resume."""
+KEEP = 10_000
+"""Revisions the log keeps behind the newest before it forgets superseded ones."""
+
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
+
+
+def encode(value: Any) -> bytes:
+    return _encoder.encode(value).encode("utf-8", "replace")
+
+
+class Stored:
+    """One committed version of one object. `views` caches renderings by whoever renders."""
+
+    __slots__ = ("_object", "encoded", "name", "namespace", "revision", "views")
+
+    def __init__(self, namespace: str, name: str, revision: int, encoded: bytes, object: Object | None = None) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.revision = revision
+        self.encoded = encoded
+        self._object = object
+        self.views: dict[Any, Any] = {}
+
+    @property
+    def object(self) -> Object:
+        """The parsed object, shared: read only."""
+        if self._object is None:
+            self._object = json.loads(self.encoded)
+        return self._object
+
+    def fresh(self) -> Object:
+        """A copy of its own for the caller to change."""
+        copy: Object = json.loads(self.encoded)
+        return copy
+
+    def shrink(self) -> None:
+        """Superseded: keep only the bytes."""
+        self._object = None
+        self.views.clear()
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """One committed change; `frames` caches its encodings for watchers."""
+
+    kind: str
+    stored: Stored
+    previous: Stored | None
+    frames: dict[Any, bytes] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        return self.stored.revision
+
+
+class Collection:
+    """All objects of one storage, and its ring of recent changes."""
+
+    def __init__(self, id: str, birth: int) -> None:
+        self.id = id
+        self.birth = birth
+        """Revision before which the collection was certainly empty."""
+        self.evicted = 0
+        """Highest revision the ring has forgotten."""
+        self.ring: list[Change] = []
+        self.first = 0
+        """Number of the ring's first change, counted from the beginning of the process."""
+        self.count = 0
+        self._namespaces: dict[str, dict[str, Stored]] = {}
+        self._order: list[Stored] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.listeners: list[Callable[[Change], None]] = []
+        self.closed = False
+        """Set when its watchers are to go: the server stops, or the resource is no longer served."""
+
+    def get(self, namespace: str, name: str) -> Stored | None:
+        objects = self._namespaces.get(namespace)
+        return objects.get(name) if objects else None
+
+    def scan(self, namespace: str | None = None) -> list[Stored]:
+        """Objects of one namespace or all, in the order of their keys."""
+        if namespace is not None:
+            objects = self._namespaces.get(namespace)
+            return [objects[name] for name in sorted(objects)] if objects else []
+        if self._order is None:
+            self._order = [objects[name] for _, objects in sorted(self._namespaces.items()) for name in sorted(objects)]
+        return self._order
+
+    def namespaces(self) -> Iterator[str]:
+        return (name for name, objects in self._namespaces.items() if objects)
+
+    @property
+    def end(self) -> int:
+        """Number of the change after the newest."""
+        return self.first + len(self.ring)
+
+    def after(self, revision: int) -> int | None:
+        """Number of the first change above `revision`; None when the ring cannot tell any more."""
+        if revision < max(self.evicted, self.birth):
+            return None
+        return self.first + bisect_right(self.ring, revision, key=lambda change: change.revision)
+
+    def since(self, number: int) -> list[Change] | None:
+        """Changes from `number` on; None when some of them are forgotten."""
+        if number < self.first:
+            return None
+        return self.ring[number - self.first :]
+
+    async def changed(self, seconds: float) -> None:
+        """Wait for the next change, at most so long."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.discard(future)
+
+    def put(self, stored: Stored, *, deleted: bool) -> Change:
+        """Take a committed version in."""
+        objects = self._namespaces.setdefault(stored.namespace, {})
+        previous = objects.get(stored.name)
+        if deleted:
+            objects.pop(stored.name, None)
+            self.count -= previous is not None
+            if not objects:
+                del self._namespaces[stored.namespace]
+            kind = "DELETED"
+        else:
+            objects[stored.name] = stored
+            self.count += previous is None
+            kind = "ADDED" if previous is None else "MODIFIED"
+        if previous is not None:
+            previous.shrink()
+        self._order = None
+        change = Change(kind, stored, previous)
+        self.ring.append(change)
+        if len(self.ring) > 2 * RING:
+            self.evicted = self.ring[RING - 1].revision
+            del self.ring[:RING]
+            self.first += RING
+        return change
+
+    def close(self) -> None:
+        self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A decision: this is the object now."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A decision: the object goes, and this is the last that is seen of it."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A decision: nothing changes."""
+
+    stored: Stored
+
+
+Decision = Put | Remove | Keep
+Decide = Callable[[Stored | None], Decision]
+
+
+class Storage:
+    """Use `Storage.open`."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.group = GroupCommit(log)
+        self.revision = log.last_id
+        """The newest committed revision."""
+        self._given = log.last_id
+        self._collections: dict[str, Collection] = {}
+        self._busy: dict[tuple[str, str, str], asyncio.Future[None]] = {}
+        self._superseded: list[int] = []
+        self.failed = False
+        """Whether the last commit failed."""
+
+    @classmethod
+    def open(cls, path: Path) -> Storage:
+        """Open the log and rebuild memory from it; call in the event loop that will use it."""
+        storage = cls(Log.open(path, LOG_SCHEMA, sync=Sync.FULL, auto_checkpoint=False))
+        storage._load()
+        return storage
+
+    def _load(self) -> None:
+        compacted = int(self.log.meta("compacted") or 0)
+        for row in self.log.select():
+            id, key, value = row["id"], row["key"], row["value"]
+            assert isinstance(id, int) and isinstance(key, str) and isinstance(value, bytes)
+            collection_id, namespace, name = _split(key)
+            collection = self.collection(collection_id)
+            deleted = bool(row["deleted"])
+            change = collection.put(Stored(namespace, name, id, value), deleted=deleted)
+            self._note_superseded(change)
+        for collection in self._collections.values():
+            collection.evicted = max(collection.evicted, compacted)
+
+    def _note_superseded(self, change: Change) -> None:
+        if change.previous is not None:
+            self._superseded.append(change.previous.revision)
+        if change.kind == "DELETED":
+            self._superseded.append(change.stored.revision)
+
+    def collection(self, id: str) -> Collection:
+        found = self._collections.get(id)
+        if found is None:
+            found = self._collections[id] = Collection(id, 0)
+        return found
+
+    def forget(self, id: str) -> None:
+        """A resource is served no more (its objects are gone): end its watches."""
+        gone = self._collections.pop(id, None)
+        if gone is not None:
+            gone.close()
+
+    def collections(self) -> list[Collection]:
+        return list(self._collections.values())
+
+    async def settled(self, collection: Collection, namespace: str, name: str) -> None:
+        """Wait until no write of this object is on its way."""
+        while (busy := self._busy.get((collection.id, namespace, name))) is not None:
+            await asyncio.shield(busy)
+
+    async def write(self, collection: Collection, namespace: str, name: str, decide: Decide) -> Stored:
+        """Decide on one object while nobody else changes it, and commit the decision.
+
+        Cancelling the caller does not take the write back.
+        """
+        await self.settled(collection, namespace, name)
+        decision = decide(collection.get(namespace, name))
+        if isinstance(decision, Keep):
+            return decision.stored
+        self._given += 1
+        revision = self._given
+        object = decision.object
+        object["metadata"]["resourceVersion"] = str(revision)
+        encoded = encode(object)
+        stored = Stored(namespace, name, revision, encoded, object)
+        deleted = isinstance(decision, Remove)
+        key = (collection.id, namespace, name)
+        released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._busy[key] = released
+
+        def committed(_ids: list[int]) -> None:
+            change = collection.put(stored, deleted=deleted)
+            self.revision = revision
+            self._note_superseded(change)
+            for listener in collection.listeners:
+                listener(change)
+            collection.wake()
+
+        def release(done: asyncio.Future[list[int]]) -> None:
+            self.failed = done.exception() is not None
+            self._busy.pop(key, None)
+            released.set_result(None)
+
+        row = {"id": revision, "key": _join(collection.id, namespace, name), "deleted": int(deleted), "value": encoded}
+        done = self.group.submit([row], then=committed)
+        done.add_done_callback(release)
+        await asyncio.shield(done)
+        return stored
+
+    async def compact(self, keep: int = KEEP) -> int:
+        """Forget superseded revisions that lie far behind; returns how many rows went.
+
+        The mark comes first: a log that has lost rows must know it, one that still has them may think it has not.
+        """
+        floor = self.revision - keep
+        old = [revision for revision in self._superseded if revision <= floor]
+        if not old:
+            return 0
+        await asyncio.to_thread(self.log.set_meta, "compacted", str(floor))
+        for start in range(0, len(old), 500):
+            chunk = old[start : start + 500]
+            await asyncio.to_thread(self.log.trim, f"id IN ({','.join('?' * len(chunk))})", chunk)
+        self._superseded = [revision for revision in self._superseded if revision > floor]
+        return len(old)
+
+    async def close(self) -> None:
+        await self.group.close()
+        self.log.close()
+
+
+def _join(collection: str, namespace: str, name: str) -> str:
+    return f"{collection}/{namespace}/{name}"
+
+
+def _split(key: str) -> tuple[str, str, str]:
+    group, plural, namespace, name = key.split("/", 3)
+    return f"{group}/{plural}", namespace, name

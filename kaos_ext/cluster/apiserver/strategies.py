@@ -1,0 +1,169 @@
+"""What each built-in kind does with an object before it is stored: which part a request may touch, and its generation.
+
+The main path of a kind with a `status` subresource leaves the status alone, `/status` leaves everything else alone.
+`metadata.generation` counts changes of what the object asks for.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.schema.crd import first_status
+from kaos_ext.kube.objects import Object
+
+_GENERATIONS = frozenset(
+    [
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "daemonsets",
+        "replicationcontrollers",
+        "jobs",
+        "cronjobs",
+        "pods",
+        "ingresses",
+        "networkpolicies",
+        "poddisruptionbudgets",
+        "priorityclasses",
+        "customresourcedefinitions",
+        "endpointslices",
+    ]
+)
+_LABELS_STAY = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
+"""Kinds whose /status does not take labels."""
+_WITH_STATUS = frozenset({"nodes"})
+"""Kinds that are created with the status their creator gives."""
+_FIRST_STATUS: dict[str, Callable[[Object], Object]] = {
+    "namespaces": lambda _: {"phase": "Active"},
+    "pods": lambda pod: {"phase": "Pending", "qosClass": quality(pod)},
+    "persistentvolumes": lambda _: {"phase": "Pending"},
+    "persistentvolumeclaims": lambda _: {"phase": "Pending"},
+    "services": lambda _: {"loadBalancer": {}},
+    "replicasets": lambda _: {"replicas": 0},
+    "replicationcontrollers": lambda _: {"replicas": 0},
+    "statefulsets": lambda _: {"replicas": 0, "availableReplicas": 0},
+    "daemonsets": lambda _: {
+        "currentNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberReady": 0,
+    },
+    "ingresses": lambda _: {"loadBalancer": {}},
+    "poddisruptionbudgets": lambda _: {
+        "disruptionsAllowed": 0,
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "expectedPods": 0,
+    },
+    "horizontalpodautoscalers": lambda _: {"desiredReplicas": 0, "currentMetrics": None},
+    "customresourcedefinitions": first_status,
+}
+
+
+def has_generation(served: Served) -> bool:
+    return served.custom or served.plural in _GENERATIONS
+
+
+def before_create(served: Served, object: Object) -> None:
+    """The parts a creator does not write."""
+    if has_generation(served):
+        object["metadata"]["generation"] = 1
+    if served.custom:
+        if served.has("status"):
+            object.pop("status", None)
+        return
+    if served.has("status") and served.plural not in _WITH_STATUS:
+        first = _FIRST_STATUS.get(served.plural)
+        object["status"] = first(object) if first else {}
+    if served.storage == "/namespaces":
+        object.setdefault("spec", {})["finalizers"] = ["kubernetes"]
+    elif served.storage == "/secrets":
+        fold_string_data(object)
+
+
+def name_of_namespace_label(served: Served, object: Object) -> None:
+    if served.storage == "/namespaces" and object["metadata"].get("name"):
+        labels = object["metadata"].get("labels") or {}
+        object["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": object["metadata"]["name"]}
+
+
+def fold_string_data(secret: Object) -> None:
+    """`stringData` is for writing only."""
+    plain = secret.pop("stringData", None)
+    if plain:
+        encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+        secret["data"] = {**(secret.get("data") or {}), **encoded}
+
+
+def before_update(served: Served, new: Object, old: Object, subresource: str) -> Object:
+    """`new` with only those parts changed that this path may change."""
+    if subresource == "status":
+        return _status_only(served, new, old)
+    if subresource == "binding":
+        return new
+    if served.has("status"):
+        if "status" in old:
+            new["status"] = old["status"]
+        else:
+            new.pop("status", None)
+    if served.storage == "/secrets":
+        fold_string_data(new)
+    elif served.storage == "/namespaces" and subresource != "finalize":
+        new["spec"] = old.get("spec") or {}
+    return new
+
+
+def _status_only(served: Served, new: Object, old: Object) -> Object:
+    result = dict(old)
+    if "status" in new:
+        result["status"] = new["status"]
+    else:
+        result.pop("status", None)
+    metadata = dict(old["metadata"])
+    given = new["metadata"]
+    if not served.custom:
+        keys = ["annotations", "finalizers"] + ([] if served.plural in _LABELS_STAY else ["labels"])
+        for key in keys:
+            if key in given:
+                metadata[key] = given[key]
+            else:
+                metadata.pop(key, None)
+    if "managedFields" in given:
+        metadata["managedFields"] = given["managedFields"]
+    if "resourceVersion" in given:
+        metadata["resourceVersion"] = given["resourceVersion"]
+    result["metadata"] = metadata
+    return result
+
+
+def asks_for_more(served: Served, new: Object, old: Object) -> bool:
+    """Whether the change counts as a new generation."""
+    if not has_generation(served):
+        return False
+    if served.custom or served.plural in ("endpointslices", "priorityclasses"):
+        ignored = {"metadata", "status"} if served.has("status") else {"metadata"}
+        return _without(new, ignored) != _without(old, ignored)
+    return bool(new.get("spec") != old.get("spec"))
+
+
+def _without(object: Object, keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in object.items() if key not in keys}
+
+
+def quality(pod: Object) -> str:
+    """The quality of service class of a Pod, by its containers' requests and limits."""
+    spec = pod.get("spec") or {}
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    resources = [one.get("resources") or {} for one in containers]
+    if not any(one.get("requests") or one.get("limits") for one in resources):
+        return "BestEffort"
+    for one in resources:
+        limits, requests = one.get("limits") or {}, one.get("requests") or {}
+        if not {"cpu", "memory"} <= limits.keys() or any(
+            requests.get(key, limits[key]) != limits[key] for key in limits
+        ):
+            return "Burstable"
+    return "Guaranteed"
