@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from kaos_ext.commands.asking import caller
-from kaos_ext.commands.result import Result
+from kaos_ext.commands.result import Reply, Result
 from kaos_ext.commands.session import Session
 from kaos_ext.model.errors import KaosError
-from kaos_ext.views import Chat, Message, State, Table, Tone
+from kaos_ext.views import Message, State, Table, Tone
 
 TONE = {
     "completed": Tone.DONE,
@@ -90,7 +90,7 @@ def _said(task: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _chat(name: str, task: dict[str, Any]) -> Chat:
+def _chat(name: str, task: dict[str, Any]) -> Reply:
     state = _state(task)
     messages = tuple(Message("agent" if role == "agent" else "user", text) for role, text in _said(task))
-    return Chat(name, messages, state, TONE.get(state, Tone.QUIET), str(task.get("id") or ""))
+    return Reply(name, messages, state, TONE.get(state, Tone.QUIET), str(task.get("id") or ""))

@@ -120,7 +120,7 @@ async def invoke(
     headers = {"X-Session-ID": session_id} if session_id else {}
     body: dict[str, Any] = {"model": "agent", "messages": [{"role": "user", "content": message}], "stream": stream}
     if stream:
-        return _streamed(ask, name, message, headers, body)
+        return _streamed(session, ask, name, message, headers, body)
     answer = await ask.json("POST", "/v1/chat/completions", headers=headers, body=body)
     choices = answer.get("choices") or [{}]
     text = str((choices[0].get("message") or {}).get("content") or "")
@@ -130,9 +130,9 @@ async def invoke(
 
 
 async def _streamed(
-    ask: Caller, name: str, message: str, headers: dict[str, str], body: dict[str, Any]
+    session: Session, ask: Caller, name: str, message: str, headers: dict[str, str], body: dict[str, Any]
 ) -> AsyncGenerator[Update, None]:
-    """The answer in pieces; what the agent does meanwhile (tools, delegation) as lines of their own."""
+    """The answer in pieces; what the agent does meanwhile (tools, delegation) is told as progress."""
     text, asides = "", []
     try:
         async with aclosing(ask.events("POST", "/v1/chat/completions", headers=headers, body=body)) as events:
@@ -148,11 +148,11 @@ async def _streamed(
                 progress = _progress(piece)
                 if progress:
                     asides.append(Message("tool", progress))
-                else:
-                    text += piece
+                    session.note(progress)
+                    piece = ""
+                text += piece
                 said = (Message("user", message), *asides, Message("agent", text))
-                line, end = (f"· {progress}", "\n") if progress else (piece, "")
-                yield Update(Chat(name, said), line, chunk, end)
+                yield Update(Chat(name, said), piece, chunk, "")
     except Unanswered as error:
         raise NotReadyError(f"Agent {name} broke off: {error}", hint=f"kaos agent logs {name}") from error
     yield Update(Chat(name, (Message("user", message), *asides, Message("agent", text))), "", None, "\n")

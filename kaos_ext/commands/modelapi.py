@@ -8,12 +8,12 @@ from kaos_ext.commands import common
 from kaos_ext.commands.calling import Caller
 from kaos_ext.commands.failures import get_existing
 from kaos_ext.commands.kinds import MODELAPI
-from kaos_ext.commands.result import Answer, Result
+from kaos_ext.commands.result import Answer, Reply, Result
 from kaos_ext.commands.session import Session
 from kaos_ext.kube.objects import Object
 from kaos_ext.model.errors import UsageError
 from kaos_ext.model.names import HTTP_PORT, OLLAMA_PORT
-from kaos_ext.views import Chat, Message, Tone
+from kaos_ext.views import Message, Tone
 
 
 def secret_reference(text: str) -> Object:
@@ -102,7 +102,7 @@ async def invoke(
     answer = await caller.json("POST", "/v1/chat/completions", body=body)
     choices = answer.get("choices") or [{}]
     text = str((choices[0].get("message") or {}).get("content") or "")
-    chat = Chat(name, (Message("user", message), Message("agent", text)), str(answer.get("model") or ""), Tone.MODEL)
+    chat = Reply(name, (Message("user", message), Message("agent", text)), str(answer.get("model") or ""), Tone.MODEL)
     return Result(chat, answer)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from kaos_ext.commands import grammar
 from kaos_ext.commands.grammar import Argument, Flag, Takes, Verb
 from kaos_ext.model.errors import UsageError
 
+LONGEST_NAME = 63 - len("mcpserver-")
 Value = str | int | float | bool | tuple[str, ...] | None
 
 
@@ -69,6 +71,16 @@ def parse(words: Sequence[str], body: str | None = None) -> Parsed:
             values[verb.body] = body
     _require(verb, values)
     return Parsed(verb, values, options)
+
+
+def options_of(words: Sequence[str]) -> Options:
+    """The global flags in a command that may be half-written."""
+    try:
+        _, given = _split_globals(list(words))
+    except UsageError:
+        return Options()
+    given.pop("help", None)
+    return Options(**given)
 
 
 def _split_globals(words: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -212,9 +224,21 @@ def _place(verb: Verb, words: list[str]) -> Iterator[tuple[str, Value]]:
             )
         if word is not None and argument.choices:
             word = _choose(argument, word)
+        if word is not None and argument.new:
+            _check_name(word)
         yield argument.key, word
     if words:
         raise UsageError(f"`kaos {verb.name}` does not expect `{words[0]}`", hint=_usage_hint(verb))
+
+
+def _check_name(word: str) -> None:
+    """The rule of Kubernetes for labels, with room for the prefix of a child's name (`mcpserver-…`)."""
+    if re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", word) and len(word) <= LONGEST_NAME:
+        return
+    better = re.sub(r"[^a-z0-9]+", "-", word.lower())[:LONGEST_NAME].strip("-") or "my-agent"
+    raise UsageError(
+        f"`{word}` is not a name: small letters, digits and `-`, at most {LONGEST_NAME} of them", hint=f"try `{better}`"
+    )
 
 
 def _usage_hint(verb: Verb) -> str:
@@ -287,7 +311,7 @@ def _integer(flag: Flag, word: str) -> int:
         below, above = math.floor(number), math.ceil(number)
         raise UsageError(
             f"{flag.long} is a whole number{' of seconds' if flag.metavar == 'SECONDS' else ''}, not {word}",
-            hint=f"the nearest are {flag.long} {below} and {flag.long} {above}",
+            hint=f"the nearest are {flag.long} {below} or {above}",
         )
     return int(number)
 

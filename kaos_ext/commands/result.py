@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kaos_ext.views import Note, Tone
+from kaos_ext.views import Chat, Note, Tone
 from kaos_ext.views.view import View
 
 
@@ -77,3 +77,12 @@ class Done(Note):
 
     def text(self) -> str:
         return f"✅ {self.message}" + (f"\n  → {self.hint}" if self.hint else "")
+
+
+@dataclass(frozen=True)
+class Reply(Chat):
+    """A conversation whose text is only the last answer, so that a shell can use it."""
+
+    def text(self) -> str:
+        answers = [message.text for message in self.messages if message.role == "agent"]
+        return answers[-1] if answers else f"{self.name}: {self.state or 'no answer'} {self.right}".rstrip()

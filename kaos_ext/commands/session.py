@@ -35,10 +35,17 @@ class Session:
     """One command's connection. `connect` is how tests give it another cluster."""
 
     def __init__(
-        self, options: Options | None = None, report: Report = _silent, *, connect: Connect = _connect
+        self,
+        options: Options | None = None,
+        report: Report = _silent,
+        *,
+        connect: Connect = _connect,
+        owner_pid: int | None = None,
     ) -> None:
         self.options = options or Options()
         self.report = report
+        self.owner_pid = owner_pid
+        """Whose end ends an ephemeral cluster (None: this process)."""
         self._connect = connect
         self._kube: KubeClient | None = None
 

@@ -79,6 +79,8 @@ class Argument:
     completes: Names = Names.NOTHING
     optional: bool = False
     choices: tuple[str, ...] = ()
+    new: bool = False
+    """The name of something to be made: it must be one that Kubernetes takes."""
 
     @property
     def key(self) -> str:

@@ -78,7 +78,7 @@ MODELAPI = (
         "kaos modelapi deploy openai --provider openai --model gpt-4o --api-secret openai-key:token --wait",
         description="With no --model a proxy accepts every model name.",
         changes=True,
-        arguments=(Argument("name", "name of the ModelAPI"),),
+        arguments=(Argument("name", "name of the ModelAPI", new=True),),
         flags=(
             Flag("mode", "Proxy to a provider, or Hosted in the cluster", choices=("Proxy", "Hosted"),
                  ignore_case=True, default="Proxy", metavar="MODE"),
@@ -113,7 +113,7 @@ MCP = (
         "`%%kaos mcp deploy NAME` takes the functions of the cell.",
         changes=True,
         body="params",
-        arguments=(Argument("name", "name of the MCPServer"),),
+        arguments=(Argument("name", "name of the MCPServer", new=True),),
         flags=(
             Flag("runtime", "a runtime of `kaos system runtimes`, or custom", metavar="RUNTIME"),
             Flag("params", "its configuration; for python-string the source", metavar="TEXT"),
@@ -146,7 +146,7 @@ AGENT = (
         'kaos agent deploy monitor --modelapi openai --model gpt-4o --mcp echo --autonomous "Check and report" '
         "--auto-interval 60 --wait",
         changes=True,
-        arguments=(Argument("name", "name of the Agent"),),
+        arguments=(Argument("name", "name of the Agent", new=True),),
         flags=(
             Flag("modelapi", "the ModelAPI it thinks with", short="a", metavar="NAME", required=True,
                  completes=Names.MODELAPIS),
