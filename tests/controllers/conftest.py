@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import importlib.util
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,7 @@ import pytest
 from kaos_ext.cluster.controllers import Controllers, ControllerSettings, start_controllers
 from kaos_ext.kube import objects as kube
 from kaos_ext.kube.objects import NAMESPACES, NODES, PODS, Object, Resource, WatchType
-
-# Tests are imported by file (importmode=importlib), so a neighbour is loaded by file too.
-_spec = importlib.util.spec_from_file_location("controllers_fake_client", Path(__file__).with_name("fake_client.py"))
-assert _spec and _spec.loader
-_module = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _module
-_spec.loader.exec_module(_module)
-FakeClient = _module.FakeClient
+from tests.controllers.fake_client import FakeClient
 
 WIDGETS = Resource("example.org", "v1", "widgets", "Widget")
 BUILT_IN = [value for value in vars(kube).values() if isinstance(value, Resource)]
@@ -32,7 +23,7 @@ BUILT_IN = [value for value in vars(kube).values() if isinstance(value, Resource
 class Cluster:
     """The fake API server with helpers that wait for conditions."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: FakeClient) -> None:
         self.client = client
         self.resources = [*BUILT_IN, WIDGETS]
         self.controllers: Controllers | None = None
