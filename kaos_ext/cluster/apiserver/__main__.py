@@ -21,7 +21,6 @@ from kaos_ext.cluster.pki import ensure_pki
 
 
 async def serve(state: Path, port: int, network: IPv4Network) -> None:
-    state.mkdir(parents=True, exist_ok=True)
     cluster = ClusterConfig(root=state, name="dev", port=port, octet=64)
     pki = ensure_pki(cluster)
     server = ApiServer(
@@ -68,6 +67,7 @@ def main() -> None:
     parser.add_argument("--service-network", type=IPv4Network, default=IPv4Network("127.64.0.0/17"))
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    args.state.mkdir(parents=True, exist_ok=True)
     asyncio.run(serve(args.state.absolute(), args.port, args.service_network))
 
 

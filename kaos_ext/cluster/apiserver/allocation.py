@@ -104,7 +104,8 @@ class ServiceAddresses:
             asked = port.get("nodePort")
             if asked:
                 if asked not in NODE_PORTS:
-                    why = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+                    ports = f"{NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+                    why = f"provided port is not in the valid range. The range of valid ports is {ports}"
                 elif self._ports.get(asked, owner) != owner:
                     why = "provided port is already allocated"
                 else:

@@ -18,7 +18,7 @@ from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
 from kaos_ext.cluster.apiserver.reviews import Reviews
 from kaos_ext.cluster.apiserver.storage import Storage, Stored, encode
 from kaos_ext.cluster.apiserver.watch import Watch
-from kaos_ext.kube.objects import Object, PatchType
+from kaos_ext.kube.objects import ApiError, Object, PatchType
 
 UPDATABLE = frozenset({"", "status", "scale", "finalize", "ephemeralcontainers"})
 
@@ -171,7 +171,7 @@ class Api:
         for stored in page.items:
             try:
                 await self._deletion.delete(scope.served, stored.namespace, stored.name, options)
-            except failures.ApiError as error:
+            except ApiError as error:
                 if error.code != 404:
                     raise
         return page.items

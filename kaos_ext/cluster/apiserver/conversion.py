@@ -17,7 +17,7 @@ NEW = "events.k8s.io/v1"
 
 
 def event_to_new(event: Object) -> Object:
-    return _renamed(event, {old: new for old, new in _NAMES}, NEW)
+    return _renamed(event, dict(_NAMES), NEW)
 
 
 def event_to_core(event: Object) -> Object:

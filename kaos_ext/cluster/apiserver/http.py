@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -60,8 +61,13 @@ class HttpApi:
         self._discovery = discovery
         self._pages = pages
         self._streams = streams
+        self.open_requests = 0
+        """Requests under way, watches included."""
+        self.last_request = time.monotonic()
+        """When the last one ended (monotonic)."""
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        self.open_requests += 1
         try:
             return await self._handle(request)
         except ApiError as error:
@@ -73,6 +79,9 @@ class HttpApi:
         except Exception:
             log.exception("%s %s", request.method, request.rel_url)
             return refusal(failures.internal_error("the server failed on this request; its log says where"))
+        finally:
+            self.open_requests -= 1
+            self.last_request = time.monotonic()
 
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         path = request.rel_url.raw_path

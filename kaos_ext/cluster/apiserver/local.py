@@ -121,4 +121,5 @@ class LocalClient:
             uid=uid,
             resource_version=resource_version,
         )
-        return copied(await self._api.delete(self._served(resource), namespace or "", name, options))
+        deleted: Object = copied(await self._api.delete(self._served(resource), namespace or "", name, options))
+        return deleted

@@ -17,12 +17,10 @@ def binding(served: Served, name: str, body: Object) -> Make:
     given = body.get("metadata") or {}
 
     def make(pod: Object) -> Object:
-        if given.get("uid") and given["uid"] != pod["metadata"]["uid"]:
-            raise failures.conflict(
-                served,
-                name,
-                f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {pod['metadata']['uid']}",
-            )
+        uid = pod["metadata"]["uid"]
+        if given.get("uid") and given["uid"] != uid:
+            why = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
+            raise failures.conflict(served, name, why)
         if pod["metadata"].get("deletionTimestamp"):
             raise failures.conflict(served, f"{name}", f"pod {name} is being deleted, cannot be assigned to a host")
         present = (pod.get("spec") or {}).get("nodeName")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaos_ext.cluster.apiserver.registry import Served, Subresource, served
+from kaos_ext.cluster.apiserver.registry import VERBS, Served, Subresource, served
 from kaos_ext.kube.objects import Resource
 
 _CHANGE = ("get", "patch", "update")
@@ -120,7 +120,6 @@ def built_in() -> list[Served]:
             if "s" in below:
                 subresources.append(_status(kind))
             own = f"{group}/{plural}"
-            options = {"verbs": tuple(verbs[0].split(","))} if verbs else {}
             found.append(
                 served(
                     Resource(group, version, plural, kind, scope == "ns"),
@@ -128,7 +127,7 @@ def built_in() -> list[Served]:
                     categories=() if categories == "-" else categories.split(","),
                     subresources=sorted(subresources, key=lambda one: one.name),
                     storage=_STORED_AS.get(own, own),
-                    **options,
+                    verbs=tuple(verbs[0].split(",")) if verbs else VERBS,
                 )
             )
     return found

@@ -12,7 +12,7 @@ from kaos_ext.cluster.apiserver.metadata import timestamp
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema.errors import invalid, required
 from kaos_ext.cluster.apiserver.storage import Storage
-from kaos_ext.kube.objects import Object
+from kaos_ext.kube.objects import ApiError, Object
 
 _REASON = "every authenticated user is allowed everything here"
 MIN_SECONDS, MAX_SECONDS, USUAL_SECONDS = 600, 1 << 32, 3600
@@ -132,5 +132,5 @@ class Reviews:
         return Bound(kind, name, uid)
 
 
-def _absent(plural: str, name: str) -> failures.ApiError:
+def _absent(plural: str, name: str) -> ApiError:
     return failures.failure(404, "NotFound", f'{plural} "{name}" not found', {"name": name, "kind": plural})

@@ -104,8 +104,7 @@ class ApiServer:
 
     async def _serve(self, authenticator: Authenticator) -> None:
         config = self.config
-        self._discovery_address = ""
-        http = HttpApi(
+        self.http = HttpApi(
             self.api,
             authenticator,
             Discovery(self.registry, f"{config.host}:{config.port}"),
@@ -113,7 +112,7 @@ class ApiServer:
             {},
         )
         server = web.Server(
-            http.handle, handler_cancellation=True, access_log=None, keepalive_timeout=300.0, max_line_size=65536
+            self.http.handle, handler_cancellation=True, access_log=None, keepalive_timeout=300.0, max_line_size=65536
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kaos_ext.kube.objects import Object
-from kaos_ext.store import GroupCommit, Log, Schema, Sync
+from kaos_ext.store import GroupCommit, Log, Schema, Sync, Value
 
 LOG_SCHEMA = Schema(
     columns=(("key", "TEXT NOT NULL"), ("deleted", "INTEGER NOT NULL"), ("value", "BLOB NOT NULL")),
@@ -300,7 +300,12 @@ class Storage:
             self._busy.pop(key, None)
             released.set_result(None)
 
-        row = {"id": revision, "key": _join(collection.id, namespace, name), "deleted": int(deleted), "value": encoded}
+        row: dict[str, Value] = {
+            "id": revision,
+            "key": _join(collection.id, namespace, name),
+            "deleted": int(deleted),
+            "value": encoded,
+        }
         done = self.group.submit([row], then=committed)
         done.add_done_callback(release)
         await asyncio.shield(done)

@@ -15,7 +15,7 @@ from kaos_ext.cluster.apiserver.schema.crd import first_status
 from kaos_ext.kube.objects import Object
 
 _GENERATIONS = frozenset(
-    [
+    {
         "deployments",
         "replicasets",
         "statefulsets",
@@ -30,7 +30,7 @@ _GENERATIONS = frozenset(
         "priorityclasses",
         "customresourcedefinitions",
         "endpointslices",
-    ]
+    }
 )
 _LABELS_STAY = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
 """Kinds whose /status does not take labels."""
@@ -162,8 +162,7 @@ def quality(pod: Object) -> str:
         return "BestEffort"
     for one in resources:
         limits, requests = one.get("limits") or {}, one.get("requests") or {}
-        if not {"cpu", "memory"} <= limits.keys() or any(
-            requests.get(key, limits[key]) != limits[key] for key in limits
-        ):
+        less = any(requests.get(key, limits[key]) != limits[key] for key in limits)
+        if less or not {"cpu", "memory"} <= limits.keys():
             return "Burstable"
     return "Guaranteed"
