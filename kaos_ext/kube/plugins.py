@@ -27,16 +27,24 @@ async def resolve(endpoint: Endpoint) -> Endpoint:
             persist_config=False,
         )
     except Exception as error:
-        raise KaosError(
-            f"the {endpoint.plugin} credentials of context `{endpoint.context}` failed: {error}",
-            hint="run the plugin by hand, or use another --context",
-        ) from error
-    bearer = str(configuration.get_api_key_with_prefix("BearerToken") or "")
+        raise _failed(endpoint, error) from error
+    bearer = str(await configuration.get_api_key_with_prefix("BearerToken") or "")
+    certificate = _text(configuration.cert_file)
+    if not bearer and not certificate:
+        # The official client only logs it when a plugin fails.
+        raise _failed(endpoint, "it gave neither a token nor a certificate")
     return replace(
         endpoint,
         token=bearer.removeprefix("Bearer "),
-        certificate=_text(configuration.cert_file) or endpoint.certificate,
+        certificate=certificate or endpoint.certificate,
         key=_text(configuration.key_file) or endpoint.key,
+    )
+
+
+def _failed(endpoint: Endpoint, why: object) -> KaosError:
+    return KaosError(
+        f"the {endpoint.plugin} credentials of context `{endpoint.context}` failed: {why}",
+        hint="run the plugin by hand, or use another --context",
     )
 
 
