@@ -1,9 +1,9 @@
-"""Make the tables of built-in schemas: `python -m kaos_ext.cluster.apiserver.schema.generate [GO_MODULES]`.
+"""Make the tables of built-in kinds: `python -m kaos_ext.cluster.apiserver.schema.generate [GO_MODULE_CACHE]`.
 
-`schemas.json.gz` and `descriptions.json.gz` come from the definitions in the PyPI package `kubernetes-validate`;
-`golang.json.gz` from the Go types in the modules k8s.io/api, k8s.io/apimachinery, k8s.io/apiextensions-apiserver and
-k8s.io/kube-aggregator (directory of the module cache as argument): which member is a pointer (`*`), which is written
-though empty (`!`), and its Go type, which messages name.
+`schemas.json.gz` and `descriptions.json.gz` come from the definitions in the PyPI package `kubernetes-validate`.
+With the directory of a Go module cache that holds k8s.io/{api,apimachinery,apiextensions-apiserver,kube-aggregator}
+and k8s.io/kubernetes also `golang.json.gz` (which member is a pointer `*`, which is written though empty `!`, and its
+Go type, which messages name) and `columns.json.gz` (the columns of tables).
 """
 
 from __future__ import annotations
@@ -136,8 +136,54 @@ def go_types(modules: Path, components: dict[str, Any]) -> dict[str, dict[str, s
         return result
 
     for name in components:
-        if found := members(name):
-            table[name] = found
+        if own := members(name):
+            table[name] = own
+    return table
+
+
+_COLUMNS = re.compile(r"(\w+) := \[\]metav1\.TableColumnDefinition\{\n(.*?)\n\t\}", re.S)
+_HANDLER = re.compile(r"h\.TableHandler\((\w+), print(\w+)\)")
+_COLUMN = re.compile(r'\{Name: "([^"]+)", Type: "(\w+)"(.*)\},?')
+_FROM = re.compile(r'Description: (?:\w+\.)(\w+)\{\}(?:\.InvolvedObject)?\.SwaggerDoc\(\)\["(\w*)"\]')
+
+
+def columns(modules: Path, texts: dict[str, dict[str, str]]) -> dict[str, list[list[Any]]]:
+    """kind → its table's columns as (name, type, format, description, priority)."""
+    source = modules / f"kubernetes@{GO_VERSION.replace('v0', 'v1')}" / "pkg/printers/internalversion/printers.go"
+    text = source.read_text()
+    defined = {found[1]: found[2] for found in _COLUMNS.finditer(text)}
+    by_struct: dict[str, dict[str, str]] = {}
+    for name, members in texts.items():
+        by_struct.setdefault(name.rpartition(".")[2], members)
+        if ".autoscaling.v2." in name:
+            by_struct[name.rpartition(".")[2]] = members
+    table: dict[str, list[list[Any]]] = {}
+    for variable, kind in _HANDLER.findall(text):
+        if kind.endswith("List") or variable not in defined:
+            continue
+        rows = []
+        for line in defined[variable].splitlines():
+            found = _COLUMN.search(line)
+            if found is None:
+                continue
+            name, column_type, rest = found.groups()
+            source_of = _FROM.search(rest)
+            written = re.search(r'Description: "((?:[^"\\]|\\.)*)"', rest)
+            struct = source_of[1] if source_of else ""
+            if ".InvolvedObject." in rest:
+                struct = "ObjectReference"
+            described = by_struct.get(struct, {}).get(source_of[2], "") if source_of else ""
+            form, priority = re.search(r'Format: "(\w+)"', rest), re.search(r"Priority: (\d)", rest)
+            rows.append(
+                [
+                    name,
+                    column_type,
+                    form[1] if form else "",
+                    written[1].replace('\\"', '"') if written else described,
+                    int(priority[1]) if priority else 0,
+                ]
+            )
+        table[kind] = rows
     return table
 
 
@@ -151,7 +197,9 @@ def main() -> None:
     write("schemas.json.gz", components)
     write("descriptions.json.gz", descriptions)
     if len(sys.argv) > 1:
-        write("golang.json.gz", go_types(Path(sys.argv[1]), components))
+        modules = Path(sys.argv[1]) / "k8s.io"
+        write("golang.json.gz", go_types(modules.parent, components))
+        write("columns.json.gz", columns(modules, descriptions))
 
 
 if __name__ == "__main__":
