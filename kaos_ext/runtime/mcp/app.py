@@ -93,6 +93,7 @@ async def run(app: Checked, host: str, port: int) -> None:
     # uvicorn would raise the signal again after a clean stop, and the exit status would tell of a kill.
     server.capture_signals = contextlib.nullcontext
     listener = config.bind_socket()
+    listener.listen(config.backlog)
     bound = listener.getsockname()
 
     def stop() -> None:
