@@ -68,6 +68,8 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._reconciler is not None:
+            await self._reconciler.stop()
         await self.client.close()
 
     def probe(self, resources: kopf.Index[Any, Any], **_: Any) -> int:
@@ -130,7 +132,7 @@ class Operator:
                         self.reconciler.touch(key)
             except KaosError as error:
                 log.warning("pods are not seen: %s", error)
-                await asyncio.sleep(5)
+                await asyncio.sleep(1)
 
     # -- what they read ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -87,7 +88,7 @@ class Reconciler:
 
     def __init__(self, api: Api, world: World, *, now: Callable[[], str] = _now) -> None:
         self._api, self._world, self._now = api, world, now
-        self._dirty: set[Key] = set()
+        self._dirty: dict[Key, asyncio.Event] = {}
         self._workers: dict[Key, asyncio.Task[None]] = {}
         self._applied: dict[tuple[str, str, str], str] = {}
         self._reads: dict[Key, set[tuple[str, str]]] = {}
@@ -121,9 +122,12 @@ class Reconciler:
             self.touch(key)
 
     def touch(self, key: Key) -> None:
-        """Look at a resource soon."""
-        self._dirty.add(key)
-        if key not in self._workers:
+        """Look at a resource soon; one that waits to be tried again is looked at now."""
+        if key in self._workers:
+            self._dirty[key].set()
+        else:
+            self._dirty[key] = asyncio.Event()
+            self._dirty[key].set()
             self._workers[key] = asyncio.create_task(self._work(key), name=f"reconcile {key}")
 
     async def idle(self) -> None:
@@ -132,24 +136,34 @@ class Reconciler:
             await asyncio.wait([*self._workers.values(), *self._asking.values()])
             await asyncio.sleep(0)
 
+    async def stop(self) -> None:
+        """Drop whatever is under way: nothing is lost, the next start sees the same."""
+        tasks = [*self._workers.values(), *self._asking.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     # -- what is done --------------------------------------------------------------------------------------------------
 
     async def _work(self, key: Key) -> None:
-        failures = 0
+        """While there is something to do for a key; an error, even one of ours, only slows this one down."""
+        failures, dirty = 0, self._dirty[key]
         try:
-            while key in self._dirty:
-                self._dirty.discard(key)
+            while dirty.is_set():
+                dirty.clear()
                 try:
                     await self.reconcile(key)
                     failures = 0
-                except KaosError as error:
+                except Exception as error:
                     delay = min(LONGEST_RETRY, FIRST_RETRY * 2.0**failures)
                     failures += 1
-                    log.warning("%s %s/%s: %s; again in %.1f s", *key, error, delay)
-                    await asyncio.sleep(delay)
-                    self._dirty.add(key)
+                    unexpected = None if isinstance(error, KaosError) else error
+                    log.warning("%s %s/%s: %s; again in %.1f s", *key, error, delay, exc_info=unexpected)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(dirty.wait(), delay)
+                    dirty.set()
         finally:
-            del self._workers[key]
+            del self._workers[key], self._dirty[key]
 
     async def reconcile(self, key: Key) -> None:
         """Once, from what is seen now."""
@@ -329,10 +343,10 @@ class Reconciler:
                     await asyncio.sleep(min(LONGEST_RETRY, FIRST_RETRY * 2.0**attempt))
                     continue
                 self._tools[key] = (version, found)
-                return
+                break
         finally:
             del self._asking[key]
-            self.touch(key)
+        self.touch(key)
 
     # -- memory --------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from kaos_ext.model import images, names
@@ -22,3 +25,11 @@ def test_every_image_of_ours_can_run_as_a_process() -> None:
         assert table[image.rsplit(":", 1)[0]]["command"][:2] == ["{python}", "-m"]
     with pytest.raises(ValueError, match="no image 'nginx'"):
         images.image("nginx")
+
+
+def test_every_image_has_a_stage_that_runs_the_same_program_as_the_node_does() -> None:
+    text = (Path(__file__).parents[2] / "operator/images/Dockerfile").read_text()
+    stages = dict(
+        re.findall(r'^FROM base AS (\S+)\n(?:EXPOSE \d+\n)?ENTRYPOINT \["python", "-m", "(\S+)"\]', text, re.M)
+    )
+    assert stages == images.MODULES

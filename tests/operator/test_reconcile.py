@@ -317,3 +317,27 @@ async def test_a_condition_keeps_its_time_until_it_turns(cluster: Any, modelapi:
     assert time() == old
     await cluster.pods_become_ready(Kind.MODELAPI, "auto-api")
     assert time() == "2026-01-01T00:00:00Z"
+
+
+async def test_a_resource_that_waits_to_be_tried_again_is_looked_at_when_it_changes(
+    cluster: Any, modelapi: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "FIRST_RETRY", 3600.0)
+    cluster.refuse["Deployment"] = ApiError({"code": 422, "message": "no such field"})
+    cluster.add(bare(modelapi()))
+    await cluster.until_written("Deployment", 2)
+    cluster.refuse.clear()
+    cluster.add(bare(modelapi(models=["a"])))
+    await cluster.settle()
+    assert cluster.get("ModelAPI", "auto-api")["status"]["phase"] == "Pending"
+
+
+async def test_an_error_of_our_own_stops_one_resource_and_not_the_others(
+    cluster: Any, modelapi: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = bare(modelapi("odd"))
+    odd["spec"] = {"mode": "Proxy", "proxyConfig": {"models": 7}}
+    cluster.add(odd, bare(modelapi()))
+    await cluster.until_written("Deployment", 1)
+    await cluster.reconciler.stop()
+    assert "ModelAPI demo/odd" in caplog.text
