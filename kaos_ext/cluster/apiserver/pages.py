@@ -112,6 +112,3 @@ class Pages:
                 if not is_not_found(error):
                     raise
                 await client.create(resource, object, "default")
-
-    async def close(self) -> None:
-        """Nothing is open here yet that would need it."""

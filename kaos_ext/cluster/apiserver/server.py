@@ -24,11 +24,13 @@ from kaos_ext.cluster.apiserver.auth import Authenticator, Tokens
 from kaos_ext.cluster.apiserver.definitions import Definitions
 from kaos_ext.cluster.apiserver.deletion import Deletion
 from kaos_ext.cluster.apiserver.discovery import Discovery
-from kaos_ext.cluster.apiserver.http import HttpApi
+from kaos_ext.cluster.apiserver.http import HttpApi, Stream
 from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, MASTERS, UserInfo
+from kaos_ext.cluster.apiserver.kubelet import Kubelet
 from kaos_ext.cluster.apiserver.local import LocalClient
 from kaos_ext.cluster.apiserver.operations import Operations
 from kaos_ext.cluster.apiserver.pages import Pages
+from kaos_ext.cluster.apiserver.proxy import Proxy
 from kaos_ext.cluster.apiserver.registry import Registry
 from kaos_ext.cluster.apiserver.resources import built_in
 from kaos_ext.cluster.apiserver.reviews import Reviews
@@ -93,6 +95,9 @@ class ApiServer:
         self.definitions.start()
         self.upkeep = Upkeep(self.storage)
         self.pages = Pages(self)
+        self.proxy = Proxy(self.storage)
+        access = config.kubelet
+        self.kubelet = Kubelet(self.storage, access.ca, access.token) if access is not None else None
         try:
             await self._serve(authenticator)
             await self._populate()
@@ -109,7 +114,7 @@ class ApiServer:
             authenticator,
             Discovery(self.registry, f"{config.host}:{config.port}"),
             self.pages.handlers(),
-            {},
+            self._streams(),
         )
         server = web.Server(
             self.http.handle, handler_cancellation=True, access_log=None, keepalive_timeout=300.0, max_line_size=65536
@@ -121,6 +126,12 @@ class ApiServer:
         )
         await site.start()
         self.port = self._runner.addresses[0][1]
+
+    def _streams(self) -> dict[str, Stream]:
+        streams: dict[str, Stream] = {"proxy": self.proxy.handle}
+        if self.kubelet is not None:
+            streams["log"] = self.kubelet.logs
+        return streams
 
     async def _populate(self) -> None:
         client = self.client("system:apiserver")
@@ -152,7 +163,9 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        await self.pages.close()
+        await self.proxy.close()
+        if self.kubelet is not None:
+            await self.kubelet.close()
         await self.storage.close()
 
 
