@@ -38,7 +38,8 @@ class ClusterConfig:
     ephemeral: bool = False
     idle_seconds: float | None = None
     owner_pid: int | None = None
-    owner_started: float | None = None
+    owner_birth: str | None = None
+    """When the owner was born: a pid alone may be another process's by now."""
 
     @property
     def context(self) -> str:
@@ -115,10 +116,10 @@ class ClusterConfig:
         return self.root / "previous-context.json"
 
     def with_run_options(
-        self, *, ephemeral: bool, idle_seconds: float | None, owner_pid: int | None, owner_started: float | None
+        self, *, ephemeral: bool, idle_seconds: float | None, owner_pid: int | None, owner_birth: str | None
     ) -> ClusterConfig:
         return replace(
-            self, ephemeral=ephemeral, idle_seconds=idle_seconds, owner_pid=owner_pid, owner_started=owner_started
+            self, ephemeral=ephemeral, idle_seconds=idle_seconds, owner_pid=owner_pid, owner_birth=owner_birth
         )
 
     def save(self) -> None:

@@ -43,6 +43,10 @@ class Controllers:
         self.controllers = controllers
         self._task = tasks
 
+    async def failed(self) -> None:
+        """Return (or raise) only when the controllers end by themselves, which they never should."""
+        await asyncio.shield(self._task)
+
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

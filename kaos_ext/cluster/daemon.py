@@ -1,0 +1,210 @@
+"""The daemon of one cluster: `python -m kaos_ext.cluster.daemon --state DIR`.
+
+The composition root: certificates → API server → controllers and node agent, in one event loop. It lives in a session
+of its own, child of nobody, holds `daemon.lock` as long as it lives, and reports over `--report-fd` until it is ready.
+
+    SIGTERM  end, and leave the pods to their supervisor: the next daemon adopts them
+    SIGUSR1  take down: pods first, while the API still answers them, then the rest (`kaos down`)
+    owner    an ephemeral cluster takes itself down, state and all, when the process it belongs to ends
+    idle     a cluster with an idle time takes itself down, state kept, when nobody used it for that long
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaos_ext.model.errors import KaosError
+
+if TYPE_CHECKING:
+    from kaos_ext.cluster.config import ClusterConfig
+
+_log = logging.getLogger("kaos_ext.cluster.daemon")
+
+ORPHAN_SECONDS = 10.0
+"""How long the pods of an ephemeral cluster live on without a daemon before their supervisor ends them."""
+
+
+class End(StrEnum):
+    """Why the daemon ends, and so what stays."""
+
+    LEAVE = "leave the pods running"
+    DOWN = "take everything down"
+    OWNER = "the owner ended"
+    IDLE = "nobody used the cluster"
+
+
+class Report:
+    """The pipe to whoever started us; silent once they are gone or we are ready."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def _send(self, **message: object) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            self._descriptor = None
+
+    def step(self, text: str) -> None:
+        _log.info("starting %s", text)
+        self._send(step=text)
+
+    def error(self, error: KaosError) -> None:
+        self._send(error=str(error), hint=error.hint)
+
+    def ready(self) -> None:
+        self._send(ready=True)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="kaos-daemon", description="Runs one embedded cluster.")
+    parser.add_argument("--state", type=Path, required=True, help="the cluster's state folder")
+    parser.add_argument("--report-fd", type=int, help="a pipe to report the start on")
+    arguments = parser.parse_args()
+    if arguments.report_fd is not None:
+        os.set_inheritable(arguments.report_fd, False)
+    # Before anything is imported or started: the parent ends, and we are nobody's child.
+    if os.fork():
+        os._exit(0)
+    report = Report(arguments.report_fd)
+    os.umask(0o077)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    try:
+        status = asyncio.run(_run(arguments.state.absolute(), report))
+    except KaosError as error:
+        _log.error("%s", error)
+        report.error(error)
+        status = 1
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.exit(status)
+
+
+async def _run(root: Path, report: Report) -> int:
+    from setproctitle import setproctitle
+
+    from kaos_ext.cluster.config import load_config
+    from kaos_ext.cluster.node.processes import birth
+
+    config = load_config(root)
+    lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise KaosError(
+            f"another daemon runs cluster {config.name!r}", hint=f"`kaos down {config.name}`, then `kaos up`"
+        ) from None
+    setproctitle(f"kaos: cluster {config.name} {root}")
+    _write_pid(config, birth(os.getpid()) or "")
+    try:
+        end = await _serve(config, report)
+    finally:
+        config.pid_file.unlink(missing_ok=True)
+    _log.info("ended: %s", end)
+    if end is End.OWNER:
+        shutil.rmtree(config.root, ignore_errors=True)
+    return 0
+
+
+def _write_pid(config: ClusterConfig, born: str) -> None:
+    from kaos_ext.cluster.config import write_private
+
+    write_private(config.pid_file, f"{os.getpid()} {born}\n".encode())
+
+
+async def _serve(config: ClusterConfig, report: Report) -> End:
+    """Everything up; wait for a reason to end; everything down in the right order."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[End] = loop.create_future()
+
+    def ask(reason: End) -> None:
+        if not end.done():
+            end.set_result(reason)
+
+    for number, reason in ((signal.SIGTERM, End.LEAVE), (signal.SIGINT, End.LEAVE), (signal.SIGUSR1, End.DOWN)):
+        loop.add_signal_handler(number, ask, reason)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+
+    report.step("certificates")
+    from kaos_ext.cluster.kubeconfig import write_private_kubeconfig
+    from kaos_ext.cluster.pki import ensure_pki
+
+    pki = ensure_pki(config)
+    write_private_kubeconfig(config)
+
+    async with AsyncExitStack() as stack:
+        report.step("the API server")
+        from kaos_ext.cluster.compose import api_server, controllers, node_agent
+
+        server = api_server(config, pki)
+        try:
+            await server.start()
+        except OSError as error:
+            raise KaosError(f"the API server cannot listen on 127.0.0.1:{config.port}: {error.strerror}") from error
+        stack.push_async_callback(server.stop)
+
+        report.step("controllers and node")
+        running = await controllers(server, config, pki)
+        stack.push_async_callback(running.stop)
+        node = node_agent(server, config, pki)
+        await node.start()
+        if config.ephemeral:
+            # Should we be killed, the supervisor ends the pods: even then nothing of an ephemeral cluster stays.
+            await node.supervisor.end_when_alone(ORPHAN_SECONDS)
+        report.ready()
+
+        watchers = [asyncio.create_task(running.failed(), name="controllers")]
+        if config.ephemeral and config.owner_pid is not None:
+            watchers.append(asyncio.create_task(_owner(config, ask)))
+        try:
+            waited: set[asyncio.Future[Any]] = {end, *watchers}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for watcher in watchers:
+                if watcher.done():
+                    watcher.result()
+            reason = await end
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await node.stop()
+        if reason is not End.LEAVE:
+            from kaos_ext.cluster.node.supervisor_client import stop_node
+
+            await stop_node(config.node)
+    return reason
+
+
+async def _owner(config: ClusterConfig, ask: Callable[[End], None]) -> None:
+    from kaos_ext.cluster.owner import ended
+
+    assert config.owner_pid is not None
+    await ended(config.owner_pid, config.owner_birth)
+    ask(End.OWNER)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
