@@ -38,7 +38,8 @@ def go_text(value: Any) -> str:
 def _merge_map(old: dict[str, Any], patch: dict[str, Any], node: TypeNode) -> dict[str, Any]:
     directive = patch.get(_PATCH)
     if directive == "replace":
-        return _plain({key: value for key, value in patch.items() if key != _PATCH})
+        replaced: dict[str, Any] = _plain({key: value for key, value in patch.items() if key != _PATCH})
+        return replaced
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):

@@ -495,7 +495,8 @@ def _priority_class(obj: Object, now: datetime) -> list[Any]:
 
 def _quota(obj: Object, now: datetime) -> list[Any]:
     status = _status(obj)
-    requests, limits = [], []
+    requests: list[str] = []
+    limits: list[str] = []
     for key in sorted(status.get("hard") or ()):
         used = f"{key}: {(status.get('used') or {}).get(key, '0')}/{status['hard'][key]}"
         (limits if key.startswith("limits.") else requests).append(used)
