@@ -66,7 +66,7 @@ class Report:
         self._send(step=text)
 
     def error(self, error: KaosError) -> None:
-        self._send(error=str(error), hint=error.hint)
+        self._send(error=str(error), hint=error.hint, pid=os.getpid())
 
     def ready(self) -> None:
         self._send(ready=True)

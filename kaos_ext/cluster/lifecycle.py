@@ -18,7 +18,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from kaos_ext.cluster.config import (
     private_folder,
     write_private,
 )
-from kaos_ext.cluster.network import choose_octet, choose_port, port_is_free
+from kaos_ext.cluster.network import choose_octet, choose_port, is_claimed, port_is_free
 from kaos_ext.cluster.node.processes import birth
 from kaos_ext.cluster.node.supervisor_client import SupervisorClient, stop_node
 from kaos_ext.cluster.owner import ended, lives, read_pid_file
@@ -100,6 +100,7 @@ async def start_cluster(
         config = await asyncio.to_thread(_prepare, root, name, on_progress)
         pid = _daemon(config)
         if pid is None:
+            config = await _with_network(config)
             owner = (owner_pid or os.getpid()) if ephemeral else None
             config = config.with_run_options(
                 ephemeral=ephemeral,
@@ -244,9 +245,21 @@ def _prepare(root: Path, name: str, on_progress: Progress) -> ClusterConfig:
     if _daemon(config) is None and not port_is_free(config.port):
         port = choose_port({other.port for other in others} | {config.port})
         on_progress(f"port {port}, because another program listens on {config.port}")
-        config = ClusterConfig(root=root, name=name, port=port, octet=config.octet)
+        config = replace(config, port=port)
         config.save()
     return config
+
+
+async def _with_network(config: ClusterConfig) -> ClusterConfig:
+    """The config with a network that is ours or free: a cluster that has objects cannot move to another."""
+    if not is_claimed(config.octet) or await _node_processes(config) is not None:
+        return config
+    if config.database.exists():
+        raise KaosError(
+            f"{config.network}, the network of cluster {config.name!r}, is used by another process",
+            hint="end the cluster that uses it, or give this one's state up: `kaos down --delete`",
+        )
+    return replace(config, octet=choose_octet(config.root, {other.octet for other in _known()}))
 
 
 def _write_images(config: ClusterConfig, images: Mapping[str, Any]) -> None:

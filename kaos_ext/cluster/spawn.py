@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kaos_ext.cluster.config import ClusterConfig
+from kaos_ext.cluster.owner import ended
 from kaos_ext.model.errors import KaosError
 
 Progress = Callable[[str], None]
@@ -37,6 +38,7 @@ async def start_daemon(config: ClusterConfig, on_progress: Progress) -> None:
                 if "step" in message:
                     on_progress(message["step"])
                 elif "error" in message:
+                    await ended(message["pid"], None)  # so that a failed start leaves nothing behind
                     raise KaosError(message["error"], hint=message["hint"] or f"see {config.log_file}")
                 elif message.get("ready"):
                     return

@@ -292,3 +292,16 @@ async def test_the_daemon_inherits_no_secrets(home: Path, monkeypatch: pytest.Mo
         assert "JPY_PARENT_PID" not in process.environ()
     assert config.root.stat().st_mode & 0o077 == 0
     await stop_cluster()
+
+
+async def test_a_daemon_that_cannot_start_reports_it_and_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kaos_ext.model.errors import KaosError
+
+    config = await start()
+    await stop_cluster()
+    monkeypatch.setattr("kaos_ext.cluster.lifecycle.is_claimed", lambda octet: False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as claim:
+        claim.bind((f"127.{config.octet}.255.254", 7443))
+        with pytest.raises(KaosError, match=f"127.{config.octet}.255.254"):
+            await start()
+    assert processes(home) == []
