@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from typing import TypeVar
@@ -20,5 +21,7 @@ def hinted(view: V) -> V:
     hint = getattr(view, _HINT, "")
     if not isinstance(hint, str) or not hint or not dataclasses.is_dataclass(view):
         return view
-    spoken = in_notebook(hint)
-    return view if spoken == hint else dataclasses.replace(view, **{_HINT: spoken})  # type: ignore[type-var]
+    # A copy of the values: a view's class may have a constructor of its own.
+    twin = copy.copy(view)
+    object.__setattr__(twin, _HINT, in_notebook(hint))
+    return twin

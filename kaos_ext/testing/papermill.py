@@ -42,6 +42,7 @@ def run_notebook(
     import papermill
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     known = papermill.inspect_notebook(str(source))
     for name in parameters:
@@ -58,7 +59,9 @@ def run_notebook(
         def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
             cells.extend(nb_man.nb.cells)
             _tell(nb_man, say)
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            # Sockets in the file system: no port is opened, and nobody else on the machine can listen.
+            config = Config({"KernelManager": {"transport": "ipc"}})
+            return super().execute_managed_notebook(nb_man, kernel_name, config=config, **options)
 
     papermill_engines.register("telling", Telling)
     began = time.monotonic()
