@@ -64,6 +64,10 @@ class ServiceAddresses:
             addresses = [address]
         else:
             spec["clusterIPs"] = ["None"]
+        if kind != "ExternalName":
+            spec.setdefault("ipFamilies", ["IPv4"])
+            spec.setdefault("ipFamilyPolicy", "SingleStack")
+            spec.setdefault("internalTrafficPolicy", "Cluster")
         ports = self._assign_ports(spec, kind, owner, complaints)
         if not complaints and not keep:
             self._addresses.update(dict.fromkeys(addresses, owner))

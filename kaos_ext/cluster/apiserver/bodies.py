@@ -136,7 +136,14 @@ def from_yaml(body: bytes) -> Any:
     try:
         return _plain(yaml.load(body, Loader=loader))  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
-        raise failures.bad_request(f"error converting YAML to JSON: yaml: {' '.join(str(error).split())}") from None
+        raise failures.bad_request(f"error converting YAML to JSON: yaml: {_yaml_problem(error)}") from None
+
+
+def _yaml_problem(error: Exception) -> str:
+    """A YAML error as Go says it."""
+    mark = getattr(error, "context_mark", None) or getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return f"line {mark.line + 1}: {problem}" if mark is not None else problem
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,7 @@ class Discovery:
         if self._serial != self._registry.serial:
             self._serial = self._registry.serial
             self._rendered.clear()
-            self._items = _items(self._registry)
+            self._items = listing(self._registry)
         aggregated = wanted.version if path in ("api", "apis") else ""
         key = (path, aggregated)
         if key not in self._rendered:
@@ -69,7 +69,8 @@ class Discovery:
         return documents.resource_list(group, entry) if entry is not None else None
 
 
-def _items(registry: Registry) -> list[Item]:
+def listing(registry: Registry) -> list[Item]:
+    """Aggregated discovery items, the core group first."""
     items: dict[str, Item] = {}
     for group, version in registry.group_versions():
         item = items.setdefault(group, {"metadata": {"name": group}, "versions": []})

@@ -1,6 +1,6 @@
 """The wire: HTTP requests into verbs, verbs' results into answers.
 
-One handler for all paths. Whoever does not say who it is gets 401, but for the version and the health of the server.
+One handler for all paths. Whoever does not say who it is gets 401, on every path.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 GZIP_FROM = 128 * 1024
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 _TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
-_OPEN = frozenset({"/version", "/healthz", "/livez", "/readyz"})
 
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse] | web.StreamResponse]
 Stream = Callable[[BaseRequest, Target, UserInfo], Awaitable[web.StreamResponse]]
@@ -86,10 +85,9 @@ class HttpApi:
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         path = request.rel_url.raw_path
         user = self._user(request)
-        if user is None and path.rstrip("/") not in _OPEN:
+        if user is None:
             return refusal(failures.unauthorized())
         if path.startswith("/api"):
-            assert user is not None
             found = self._discovery_document(request, path)
             if found is not None:
                 return found

@@ -26,7 +26,7 @@ _TEXT = {"Content-Type": "text/plain"}
 class Kubelet:
     """Streams of Pods, fetched from their nodes."""
 
-    def __init__(self, storage: Storage, ca: Path, token: str) -> None:
+    def __init__(self, storage: Storage, ca: Path | None, token: str) -> None:
         self._pods = storage.collection("/pods")
         self._nodes = storage.collection("/nodes")
         self._ca = ca
@@ -39,7 +39,7 @@ class Kubelet:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            context = ssl.create_default_context(cafile=str(self._ca))
+            context = ssl.create_default_context(cafile=str(self._ca) if self._ca else None)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context, limit=0),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),

@@ -70,6 +70,7 @@ class Operations:
         metadata.on_create(object, namespace if served.namespaced else "")
         strategies.name_of_namespace_label(served, object)
         object = _shaped(served, object, options)
+        strategies.fold(served, object)
         if not applied:
             _track(served, None, object, options, "")
         name = object["metadata"].get("name") or ""
@@ -157,10 +158,11 @@ class Operations:
         if not meta.get("namespace") and was.get("namespace"):
             meta["namespace"] = was["namespace"]
         new = _shaped(served, new, options, quiet=not replace)
+        strategies.fold(served, new)
         new = strategies.before_update(served, new, old, subresource)
         if not managed:
             _track(served, old, new, options, subresource)
-        if strategies.asks_for_more(served, new, old):
+        if subresource != "binding" and strategies.asks_for_more(served, new, old):
             new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
         _refuse(served, new, old, subresource)
         if served.storage == "/services" and not subresource:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from kaos_ext.cluster.apiserver.apidocs import ApiDocuments
 from kaos_ext.cluster.apiserver.http import Handler, answer, page_not_found
 from kaos_ext.cluster.apiserver.storage import encode
 from kaos_ext.cluster.client import Client
@@ -54,6 +55,7 @@ class Pages:
             "/healthz": self._health,
             "/livez": self._health,
             "/readyz": self._ready,
+            "/openapi": ApiDocuments(self._server.registry).handle,
         }
 
     def _paths(self, request: BaseRequest) -> web.Response:

@@ -104,9 +104,20 @@ def _check_strictly(served: Served, kind: PatchType, patch: Any, old: Object, re
 
         shown = go_text(patch)
     else:
-        shown = json.dumps(result, separators=(",", ":"), ensure_ascii=False)
+        shown = json.dumps(_in_go_order(result), separators=(",", ":"), ensure_ascii=False)
     why = invalid("patch", shown, rules.strict_error(unknown))
     raise failures.invalid("", "", "", [why])
+
+
+_META_ORDER = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp")
+
+
+def _in_go_order(object: Object) -> Object:
+    head: Object = {key: object[key] for key in ("apiVersion", "kind") if key in object}
+    meta = object.get("metadata") or {}
+    ordered = {key: meta[key] for key in _META_ORDER if key in meta}
+    rest = {key: value for key, value in object.items() if key not in (*head, "metadata")}
+    return {**head, "metadata": {**ordered, **meta}, **rest}
 
 
 class Apply:

@@ -5,6 +5,7 @@ The one place where the serving half asks the pure half; everything here is load
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from kaos_ext.cluster.apiserver.apply.server_side import track_update
@@ -29,10 +30,10 @@ def shape(served: Served, object: Object, *, unknown: list[str] | None = None) -
             unknown += unknown_fields(served, object)
         prepared: Object = prepare(gvk(served), object)
         return prepared
-    object["metadata"] = decode_metadata(object["metadata"])
-    gone = served.definition.shape(served.version, object)
     if unknown is not None:
-        unknown += gone
+        unknown += unknown_fields(served, object)
+    object["metadata"] = decode_metadata(object["metadata"])
+    served.definition.shape(served.version, object)
     return object
 
 
@@ -101,8 +102,24 @@ def type_of(served: Served) -> Any:
 
 
 def unknown_fields(served: Served, object: Object) -> list[str]:
-    """The paths `shape` would drop."""
+    """The paths `shape` would drop, in the order of the body."""
     if served.definition is not None:
-        return served.definition.version(served.version).schema.unknown_fields(object)
-    schema = builtin.compiled(gvk(served))
-    return schema.unknown_fields(object) if schema is not None else []
+        found = served.definition.version(served.version).schema.unknown_fields(object)
+    else:
+        schema = builtin.compiled(gvk(served))
+        found = schema.unknown_fields(object) if schema is not None else []
+    if len(found) > 1:
+        places = {path: index for index, path in enumerate(_paths(object, ""))}
+        found.sort(key=lambda path: places.get(path, len(places)))
+    return found
+
+
+def _paths(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            below = f"{path}.{key}" if path else key
+            yield below
+            yield from _paths(one, below)
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _paths(one, f"{path}[{index}]")

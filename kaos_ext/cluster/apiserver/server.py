@@ -97,7 +97,7 @@ class ApiServer:
         self.pages = Pages(self)
         self.proxy = Proxy(self.storage)
         access = config.kubelet
-        self.kubelet = Kubelet(self.storage, access.ca, access.token) if access is not None else None
+        self.kubelet = Kubelet(self.storage, access.ca if access else None, access.token if access else "")
         try:
             await self._serve(authenticator)
             await self._populate()
@@ -128,10 +128,7 @@ class ApiServer:
         self.port = self._runner.addresses[0][1]
 
     def _streams(self) -> dict[str, Stream]:
-        streams: dict[str, Stream] = {"proxy": self.proxy.handle}
-        if self.kubelet is not None:
-            streams["log"] = self.kubelet.logs
-        return streams
+        return {"proxy": self.proxy.handle, "log": self.kubelet.logs}
 
     async def _populate(self) -> None:
         client = self.client("system:apiserver")
@@ -164,8 +161,7 @@ class ApiServer:
             await self._runner.cleanup()
             self._runner = None
         await self.proxy.close()
-        if self.kubelet is not None:
-            await self.kubelet.close()
+        await self.kubelet.close()
         await self.storage.close()
 
 

@@ -80,8 +80,6 @@ def before_create(served: Served, object: Object) -> None:
         object["status"] = first(object) if first else {}
     if served.storage == "/namespaces":
         object.setdefault("spec", {})["finalizers"] = ["kubernetes"]
-    elif served.storage == "/secrets":
-        fold_string_data(object)
 
 
 def name_of_namespace_label(served: Served, object: Object) -> None:
@@ -90,8 +88,10 @@ def name_of_namespace_label(served: Served, object: Object) -> None:
         object["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": object["metadata"]["name"]}
 
 
-def fold_string_data(secret: Object) -> None:
-    """`stringData` is for writing only."""
+def fold(served: Served, secret: Object) -> None:
+    """A Secret's `stringData` is for writing only: it goes into `data`."""
+    if served.storage != "/secrets":
+        return
     plain = secret.pop("stringData", None)
     if plain:
         encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
@@ -109,9 +109,7 @@ def before_update(served: Served, new: Object, old: Object, subresource: str) ->
             new["status"] = old["status"]
         else:
             new.pop("status", None)
-    if served.storage == "/secrets":
-        fold_string_data(new)
-    elif served.storage == "/namespaces" and subresource != "finalize":
+    if served.storage == "/namespaces" and subresource != "finalize":
         new["spec"] = old.get("spec") or {}
     return new
 

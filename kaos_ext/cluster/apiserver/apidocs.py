@@ -1,0 +1,99 @@
+"""OpenAPI v3 of what is served now: an index, and each group-version's document, made when first asked for.
+
+A document is named by its fingerprint and kept, compressed, until a CRD changes it; clients may cache it for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from kaos_ext.cluster.apiserver import failures
+from kaos_ext.cluster.apiserver.discovery import listing
+from kaos_ext.cluster.apiserver.http import answer, page_not_found
+from kaos_ext.cluster.apiserver.registry import Registry
+from kaos_ext.cluster.apiserver.storage import encode
+from kaos_ext.cluster.apiserver.wire import openapi
+
+_FOR_EVER = {"Cache-Control": "public, immutable", "Expires": "Fri, 01 Jan 2100 00:00:00 GMT"}
+_JSON = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    group: str
+    version: str
+    resources: list[dict[str, Any]]
+    custom: dict[str, dict[str, Any]]
+    mark: str
+
+
+class ApiDocuments:
+    """Handles `/openapi/v3` and what is below it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._serial = -1
+        self._sources: dict[str, _Source] = {}
+        self._made: dict[str, bytes] = {}
+
+    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise failures.method_not_allowed()
+        below = request.rel_url.raw_path.strip("/").removeprefix("openapi").strip("/")
+        if below == "v2":
+            raise failures.not_acceptable(["application/com.github.proto-openapi.spec.v2@v1.0+protobuf"])
+        if below != "v3" and not below.startswith("v3/"):
+            return page_not_found()
+        await asyncio.to_thread(self._refresh)
+        path = below.removeprefix("v3").strip("/")
+        if not path:
+            index = openapi.index({key: source.mark for key, source in self._sources.items()})
+            return answer(encode(index), 200, _JSON)
+        source = self._sources.get(path)
+        if source is None:
+            return page_not_found()
+        return await self._document(request, source)
+
+    async def _document(self, request: BaseRequest, source: _Source) -> web.StreamResponse:
+        headers = {**_JSON, "ETag": f'"{source.mark}"'}
+        if request.query.get("hash") == source.mark:
+            headers |= _FOR_EVER
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return answer(b"", 304, headers)
+        body = self._made.get(source.mark)
+        if body is None:
+            body = self._made[source.mark] = await asyncio.to_thread(_rendered, source)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return answer(body, 200, {**headers, "Content-Encoding": "gzip"})
+        return answer(await asyncio.to_thread(gzip.decompress, body), 200, headers)
+
+    def _refresh(self) -> None:
+        serial = self._registry.serial
+        if self._serial == serial:
+            return
+        sources: dict[str, _Source] = {}
+        for item in listing(self._registry):
+            group = item["metadata"]["name"]
+            for entry in item["versions"]:
+                custom = {
+                    served.kind: served.definition.version(served.version).openapi
+                    for served in self._registry.resources(group, entry["version"])
+                    if served.definition is not None
+                }
+                mark = openapi.fingerprint(group, entry["version"], entry["resources"], custom)
+                source = _Source(group, entry["version"], entry["resources"], custom, mark)
+                sources[openapi.path_of(group, entry["version"])] = source
+        marks = {source.mark for source in sources.values()}
+        self._made = {mark: body for mark, body in self._made.items() if mark in marks}
+        self._sources, self._serial = sources, serial
+
+
+def _rendered(source: _Source) -> bytes:
+    document = openapi.document(source.group, source.version, source.resources, source.custom)
+    return gzip.compress(encode(document), 5)
