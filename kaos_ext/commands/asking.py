@@ -10,7 +10,7 @@ from typing import Any
 
 from kaos_ext.commands.calling import Caller, ServiceError
 from kaos_ext.commands.kinds import AGENT
-from kaos_ext.commands.result import Answer, Result, Update
+from kaos_ext.commands.result import Answer, Reply, Result, Update
 from kaos_ext.commands.session import Session
 from kaos_ext.kube.transport import Unanswered
 from kaos_ext.model.errors import NotReadyError
@@ -124,9 +124,8 @@ async def invoke(
     answer = await ask.json("POST", "/v1/chat/completions", headers=headers, body=body)
     choices = answer.get("choices") or [{}]
     text = str((choices[0].get("message") or {}).get("content") or "")
-    return Result(
-        Chat(name, (Message("user", message), Message("agent", text)), right=str(answer.get("id") or "")), answer
-    )
+    both = (Message("user", message), Message("agent", text))
+    return Result(Reply(name, both, right=str(answer.get("id") or "")), answer)
 
 
 async def _streamed(
