@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from kaos_ext.cluster.client import Client
 from kaos_ext.cluster.controllers.queue import pause
-from kaos_ext.kube.objects import ApiError, Object, Resource, WatchType, is_expired
+from kaos_ext.kube.objects import ApiError, Object, Resource, WatchType, is_expired, is_not_found
 from kaos_ext.model.errors import UnreachableError
 
 Key = tuple[str, str]
@@ -93,7 +93,9 @@ class Informer:
                 if is_expired(error):
                     continue
                 failures += 1
-                _log.warning("cannot follow %s: %s", self.resource.plural, error)
+                # A custom resource that is no longer defined: whoever follows it ends us soon.
+                level = logging.DEBUG if is_not_found(error) else logging.WARNING
+                _log.log(level, "cannot follow %s: %s", self.resource.plural, error)
             except (UnreachableError, OSError) as error:
                 failures += 1
                 _log.warning("cannot follow %s: %s", self.resource.plural, error)
