@@ -51,9 +51,9 @@ class Running:
         request = urllib.request.Request(self.url + path, body, dict(headers), method=method)
         try:
             with urllib.request.urlopen(request, timeout=20) as reply:
-                return Answer(reply.status, reply.read().decode(), dict(reply.headers))
+                return Answer(reply.status, reply.read().decode(), reply.headers)
         except urllib.error.HTTPError as error:
-            return Answer(error.code, error.read().decode(), dict(error.headers))
+            return Answer(error.code, error.read().decode(), error.headers)
 
     def rpc(self, method: str, **params: Any) -> Any:
         return self.post("/", {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).json

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
+import inspect
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +26,7 @@ from kaos_ext.runtime.guard import Caller, Guard, peer_uid
 from kaos_ext.runtime.mcp.source import SourceError, SourceTool, tools_of
 
 GRACE_SECONDS = 20
+log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -70,16 +73,50 @@ def build(name: str, tools: Sequence[SourceTool], guard: Guard) -> Checked:
         hints = ToolAnnotations(read_only_hint=tool.read_only, idempotent_hint=tool.idempotent or tool.read_only)
         declared = hints if tool.read_only or tool.idempotent else None
         try:
-            server.add_tool(tool.function, name=tool.name, annotations=declared)
+            server.add_tool(_telling(tool.function), name=tool.name, annotations=declared)
         except Exception as error:
             hint = "parameters and results need types that JSON can carry"
-            raise SourceError(f"function {tool.name}: {error}", hint=hint) from error
+            raise SourceError(f"function {tool.name}: {error.__cause__ or error}", hint=hint) from error
     # The guard checks Host and Origin itself, and knows the names of a cluster.
     open_to_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=open_to_guard)
     gc.enable()
     gc.freeze()
     return Checked(app, guard, name)
+
+
+def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its errors told to the caller: the tool and who calls it have one owner, and a model can
+    only do better next time if it learns what was wrong. The SDK by itself says no more than that there was an error.
+    """
+    from mcp.server.mcpserver.exceptions import MCPServerError, ToolError
+    from mcp.shared.exceptions import MCPError
+
+    @contextlib.contextmanager
+    def told() -> Iterator[None]:
+        try:
+            yield
+        except (MCPServerError, MCPError):
+            raise
+        except Exception as error:
+            log.warning("a tool failed", exc_info=error)
+            raise ToolError(f"{type(error).__name__}: {error}") from error
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def later(*args: Any, **named: Any) -> Any:
+            with told():
+                return await function(*args, **named)
+
+        return later
+
+    @functools.wraps(function)
+    def now(*args: Any, **named: Any) -> Any:
+        with told():
+            return function(*args, **named)
+
+    return now
 
 
 async def run(app: Checked, host: str, port: int) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import sys
 import traceback
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,16 +36,17 @@ class SourceTool:
 def tools_of(source: str) -> list[SourceTool]:
     """Run the source and return its tools; raises SourceError, naming the line."""
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
-    namespace: dict[str, Any] = {"__name__": MODULE, "__builtins__": __builtins__}
+    # A module like any other: dataclasses and annotations look their names up there.
+    module = sys.modules[MODULE] = types.ModuleType(MODULE)
     try:
-        exec(compile(source, FILE, "exec"), namespace)  # noqa: S102  # to run it is the point
+        exec(compile(source, FILE, "exec"), module.__dict__)  # noqa: S102  # to run it is the point
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise SourceError(f"line {error.lineno}: {error.msg}: {line}", hint="the tools must be valid Python") from error
     except BaseException as error:
         raise SourceError(f"line {_line(error)}: {type(error).__name__}: {error}") from error
     found: dict[int, SourceTool] = {}
-    for name, value in namespace.items():
+    for name, value in vars(module).items():
         if not name.startswith("_") and inspect.isfunction(value) and _defined_here(value):
             tool = SourceTool(name, value, bool(getattr(value, "read_only", 0)), bool(getattr(value, "idempotent", 0)))
             found.setdefault(id(value), tool)
