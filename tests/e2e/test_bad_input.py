@@ -35,7 +35,7 @@ def test_wrong_words_exit_2_say_what_is_near_and_change_nothing(
 def test_a_name_that_is_not_there_is_answered_with_the_nearest_one(machine: Machine) -> None:
     machine.kaos("modelapi", "deploy", "auto-api")
     ran = machine.kaos("modelapi", "get", "auto-apo", check=False)
-    assert ran.status == 1 and "auto-api" in ran.err, ran
+    assert ran.status == 2 and "auto-api" in ran.err, ran
 
 
 def test_yaml_that_fails_its_schema_names_path_and_reason_and_nothing_is_made(machine: Machine) -> None:
