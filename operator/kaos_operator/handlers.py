@@ -160,19 +160,24 @@ class Operator:
 
 def _indexed(kind: Kind) -> Any:
     def resources(body: Mapping[str, Any], namespace: str, name: str, **_: Any) -> dict[Key, Object]:
-        return {Key(kind, namespace, name): {**body, "kind": kind.value}}
+        return {Key(kind, namespace, name): _kept(body, kind.value)}
 
     return resources
 
 
 def _child_indexed(kind: str) -> Any:
     def children(body: Mapping[str, Any], **_: Any) -> dict[str, Object]:
-        child: Object = {**body, "kind": kind}
-        child["metadata"] = {key: value for key, value in child["metadata"].items() if key != "managedFields"}
+        child = _kept(body, kind)
         found = owner(child)
         return {found[1]: child} if found else {}
 
     return children
+
+
+def _kept(body: Mapping[str, Any], kind: str) -> Object:
+    """The object without its longest part, which nobody here reads."""
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return {**body, "kind": kind, "metadata": metadata}
 
 
 def _content_indexed(kind: str) -> Any:
