@@ -15,12 +15,12 @@ from typing import Any
 
 import kopf
 
-from kaos_ext.kube.client import KubeClient
 from kaos_ext.kube.kubeconfig import endpoint
 from kaos_ext.kube.objects import PODS, Object, WatchType
 from kaos_ext.model import names
 from kaos_ext.model.errors import KaosError
 from kaos_ext.model.names import Kind
+from kaos_operator.connection import Renewing
 from kaos_operator.reconcile import CHILDREN, Reconciler
 from kaos_operator.render.pods import digest
 from kaos_operator.settings import Settings
@@ -35,7 +35,7 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 class Operator:
     """One run of the operator: a registry of handlers around a World and a Reconciler."""
 
-    def __init__(self, settings: Settings, client: KubeClient) -> None:
+    def __init__(self, settings: Settings, client: Renewing) -> None:
         self.settings, self.client = settings, client
         self.registry = kopf.OperatorRegistry()
         self._reconciler: Reconciler | None = None
@@ -245,7 +245,7 @@ def run(environ: Mapping[str, str] = os.environ) -> None:
     """Until a signal ends it."""
 
     async def main() -> None:
-        operator = Operator(Settings.from_environ(environ), await KubeClient.connect())
+        operator = Operator(Settings.from_environ(environ), Renewing())
         host, port = environ.get("HOST") or "0.0.0.0", environ.get("HEALTH_PORT") or "8081"
         await kopf.operator(
             registry=operator.registry,

@@ -65,8 +65,9 @@ def render_agent(resource: Object, context: Context) -> Rendered:
 
 def _ignored(resource: Object) -> tuple[Verdict, ...]:
     memory = (resource["spec"].get("config") or {}).get("memory") or {}
-    kind = ("spec.config.memory.type",) if memory.get("type", "local") != "local" else ()
-    return unsupported(resource, NO_EFFECT_YET + kind)
+    usual = {"type": "local", "maxSessions": 1000, "maxSessionEvents": 500}
+    unusual = tuple(f"spec.config.memory.{key}" for key, value in usual.items() if memory.get(key, value) != value)
+    return unsupported(resource, NO_EFFECT_YET + unusual)
 
 
 def _children(
