@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,7 +32,9 @@ from typing import TYPE_CHECKING, Any
 from kaos_ext.model.errors import KaosError
 
 if TYPE_CHECKING:
+    from kaos_ext.cluster.apiserver.server import ApiServer
     from kaos_ext.cluster.config import ClusterConfig
+    from kaos_ext.cluster.controllers import Controllers
 
 _log = logging.getLogger("kaos_ext.cluster.daemon")
 
@@ -87,6 +91,7 @@ def main() -> None:
         os._exit(0)
     report = Report(arguments.report_fd)
     os.umask(0o077)
+    gc.disable()  # a start is mostly the creation of modules and classes: collecting meanwhile finds nothing
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
@@ -148,6 +153,7 @@ async def _serve(config: ClusterConfig, report: Report) -> End:
         loop.add_signal_handler(number, ask, reason)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
 
+    supervisor = _start_supervisor(config)
     report.step("certificates")
     from kaos_ext.cluster.kubeconfig import write_private_kubeconfig
     from kaos_ext.cluster.pki import ensure_pki
@@ -170,15 +176,20 @@ async def _serve(config: ClusterConfig, report: Report) -> End:
         running = await controllers(server, config, pki)
         stack.push_async_callback(running.stop)
         node = node_agent(server, config, pki)
+        await asyncio.to_thread(supervisor.wait)
         await node.start()
         if config.ephemeral:
             # Should we be killed, the supervisor ends the pods: even then nothing of an ephemeral cluster stays.
             await node.supervisor.end_when_alone(ORPHAN_SECONDS)
         report.ready()
+        gc.freeze()
+        gc.enable()
 
         watchers = [asyncio.create_task(running.failed(), name="controllers")]
         if config.ephemeral and config.owner_pid is not None:
-            watchers.append(asyncio.create_task(_owner(config, ask)))
+            watchers.append(asyncio.create_task(_owner(config, ask), name="owner"))
+        if config.idle_seconds is not None:
+            watchers.append(asyncio.create_task(_idle(server, running, config.idle_seconds, ask), name="idle"))
         try:
             waited: set[asyncio.Future[Any]] = {end, *watchers}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -197,12 +208,33 @@ async def _serve(config: ClusterConfig, report: Report) -> End:
     return reason
 
 
+def _start_supervisor(config: ClusterConfig) -> subprocess.Popen[bytes]:
+    """Have the node's supervisor come up while we import and open the rest; where one lives, nothing happens.
+
+    How it fares is the node agent's business, which connects to it, or starts one and says what is wrong.
+    """
+    config.node.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "kaos_ext.cluster.node.supervisor", "--root", str(config.node)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
 async def _owner(config: ClusterConfig, ask: Callable[[End], None]) -> None:
     from kaos_ext.cluster.owner import ended
 
     assert config.owner_pid is not None
     await ended(config.owner_pid, config.owner_birth)
     ask(End.OWNER)
+    await asyncio.Event().wait()
+
+
+async def _idle(server: ApiServer, running: Controllers, seconds: float, ask: Callable[[End], None]) -> None:
+    from kaos_ext.cluster.idle import Use, unused
+
+    def use() -> Use:
+        return Use(server.http.open_requests, server.http.last_request, list(running.pods))
+
+    await unused(use, seconds)
+    ask(End.IDLE)
     await asyncio.Event().wait()
 
 

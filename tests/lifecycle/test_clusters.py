@@ -305,3 +305,17 @@ async def test_a_daemon_that_cannot_start_reports_it_and_ends(home: Path, monkey
         with pytest.raises(KaosError, match=f"127.{config.octet}.255.254"):
             await start()
     assert processes(home) == []
+
+
+async def test_a_cluster_that_nobody_uses_stops_itself_and_keeps_its_state(home: Path) -> None:
+    config = await start(idle_seconds=0.5)
+    await until(lambda: not processes(home), "every process is gone")
+    assert config.database.exists() and not config.pid_file.exists()
+    config = await start(idle_seconds=0.5)
+    api = Api(config)
+    api.deploy()
+    server = await serving(api)
+    running = daemon(config)
+    await asyncio.sleep(1.5)
+    assert running.is_running() and server.is_running(), "a workload keeps the cluster"
+    await stop_cluster()

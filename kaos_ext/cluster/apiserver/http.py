@@ -61,14 +61,16 @@ class HttpApi:
         self._pages = pages
         self._streams = streams
         self.open_requests = 0
-        """Requests under way, watches included."""
+        """Requests of users under way, watches included; what pods ask with their service accounts is no use of it."""
         self.last_request = time.monotonic()
         """When the last one ended (monotonic)."""
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
-        self.open_requests += 1
+        user = self._user(request)
+        counts = user is not None and not user.name.startswith("system:serviceaccount:")
+        self.open_requests += counts
         try:
-            return await self._handle(request)
+            return await self._handle(request, user)
         except ApiError as error:
             return refusal(error)
         except PageNotFound:
@@ -79,12 +81,12 @@ class HttpApi:
             log.exception("%s %s", request.method, request.rel_url)
             return refusal(failures.internal_error("the server failed on this request; its log says where"))
         finally:
-            self.open_requests -= 1
-            self.last_request = time.monotonic()
+            if counts:
+                self.open_requests -= 1
+                self.last_request = time.monotonic()
 
-    async def _handle(self, request: BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: BaseRequest, user: UserInfo | None) -> web.StreamResponse:
         path = request.rel_url.raw_path
-        user = self._user(request)
         if user is None:
             return refusal(failures.unauthorized())
         if path.startswith("/api"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from kaos_ext.cluster.controllers.namespaces import NamespaceController, Namespa
 from kaos_ext.cluster.controllers.replicaset import ReplicaSetController
 from kaos_ext.cluster.controllers.scheduler import SchedulerController
 from kaos_ext.cluster.controllers.volumes import VolumeController
+from kaos_ext.kube.objects import PODS, Object
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,11 @@ class Controllers:
         self.contents = contents
         self.controllers = controllers
         self._task = tasks
+
+    @property
+    def pods(self) -> Iterator[Object]:
+        """All pods of the cluster, as the controllers know them."""
+        return self.shared.informer(PODS).items()
 
     async def failed(self) -> None:
         """Return (or raise) only when the controllers end by themselves, which they never should."""
