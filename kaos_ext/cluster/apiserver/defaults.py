@@ -357,3 +357,22 @@ _KINDS: dict[tuple[str, str], Callable[[Object], None]] = {
     ("authentication.k8s.io", "TokenRequest"): _token_request,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _crd,
 }
+
+
+def select_own_pods(job: Object) -> None:
+    """A new Job's selector and its template's labels by its uid, unless it brings its own (`manualSelector`)."""
+    spec, metadata = _spec(job), job["metadata"]
+    if spec.get("manualSelector"):
+        return
+    uid, name = metadata["uid"], metadata["name"]
+    labels = {
+        "batch.kubernetes.io/controller-uid": uid,
+        "batch.kubernetes.io/job-name": name,
+        "controller-uid": uid,
+        "job-name": name,
+    }
+    of_template = spec.setdefault("template", {}).setdefault("metadata", {})
+    of_template["labels"] = {**(of_template.get("labels") or {}), **labels}
+    selector = spec.get("selector") or {}
+    wanted = {"batch.kubernetes.io/controller-uid": uid}
+    spec["selector"] = {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), **wanted}}
