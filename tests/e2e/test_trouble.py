@@ -125,12 +125,12 @@ def test_the_prompt_changes_ten_times_while_it_iterates_and_there_is_one_loop(ow
     for number in range(10):
         patch = {"spec": {"config": {"instructions": f"Version {number}."}}}
         own_machine.kubectl("patch", "agent", "auto-agent", "--type=merge", "-p", json.dumps(patch))
-        last = max(own_machine.iterations("auto-agent")) if number % 3 == 0 else 0
-        if last:
+        if number % 3 == 0:
+            last = max(eventually("the agent answers", lambda: own_machine.iterations("auto-agent")))
             wait_for_iteration(own_machine, last + 1)
-    own_machine.kubectl("rollout", "status", "deployment/agent-auto-agent", "--timeout=60s")
-    last = max(own_machine.iterations("auto-agent"))
+    last = max(eventually("the agent answers", lambda: own_machine.iterations("auto-agent")))
     wait_for_iteration(own_machine, last + 1)
+    own_machine.kubectl("rollout", "status", "deployment/agent-auto-agent", "--timeout=60s")
     assert_unbroken(own_machine)
     pods = own_machine.kubectl("get", "pods", "-l", "agent=auto-agent", "-o", "name").out.split()
     assert len(pods) == 1, pods
