@@ -65,7 +65,7 @@ class FakeClient:
         self._history: list[tuple[int, str, WatchType, Object]] = []
         self._versions = itertools.count(1)
         self._version = 0
-        self._news = asyncio.Condition()
+        self.news = asyncio.Condition()
         self.refuse_tokens = False
         self.tokens = 0
         self.status_patches: list[Object] = []
@@ -77,8 +77,8 @@ class FakeClient:
     ) -> Object:
         """The object, once `until(object or None)` is true."""
         key = (resource.plural, namespace or "", name)
-        async with asyncio.timeout(seconds), self._news:
-            await self._news.wait_for(lambda: until(self.objects.get(key)))
+        async with asyncio.timeout(seconds), self.news:
+            await self.news.wait_for(lambda: until(self.objects.get(key)))
         return copy.deepcopy(self.objects.get(key) or {})
 
     def events(self, reason: str = "") -> list[Object]:
@@ -89,8 +89,8 @@ class FakeClient:
         self._version = next(self._versions)
         object["metadata"]["resourceVersion"] = str(self._version)
         self._history.append((self._version, resource.plural, type_, copy.deepcopy(object)))
-        async with self._news:
-            self._news.notify_all()
+        async with self.news:
+            self.news.notify_all()
         return copy.deepcopy(object)
 
     # -- the protocol --------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ class FakeClient:
                 if namespace in (None, object["metadata"].get("namespace", "")) and matches(object, fields, labels):
                     yield WatchEvent(type_, copy.deepcopy(object))
             at = max(at, self._history[-1][0] if self._history else 0)
-            async with self._news:
-                await self._news.wait_for(lambda at=at: self._version > at)
+            async with self.news:
+                await self.news.wait_for(lambda at=at: self._version > at)
 
     async def create(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import os
+import asyncio
+import random
+import socket
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,28 @@ from typing import Any
 from kaos_ext.cluster.node.agent import NodeAgent
 from kaos_ext.cluster.node.config import Backoff, KubeletServer, NodeConfig
 from kaos_ext.cluster.node.images import ImageTable
+from kaos_ext.cluster.node.processes import marked
+from kaos_ext.cluster.node.protocol import CLAIM_PORT
 from kaos_ext.kube.objects import PODS, Object
 
 from .fake_client import FakeClient
 
-_octets = itertools.count()
 PROGRAMS = Path(__file__).parent / "programs"
-IMAGES = {"images": {"test/python": {"command": ["{python}", "-u", "-c"]}, "test/server": {"command": [
+IMAGES = {"images": {"test/python": {"command": ["{python}", "-u", "-c"]},
+        "test/bare": {"command": ["{python}", "-I", "-S", "-c"]}, "test/server": {"command": [
     "{python}", str(PROGRAMS / "server.py")], "env": {"FROM_IMAGE": "yes"}}}}  # fmt: skip
+
+
+def free_octet() -> int:
+    """A loopback network that no cluster holds at this moment."""
+    while True:
+        octet = random.randrange(64, 192)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((f"127.{octet}.255.254", CLAIM_PORT))
+            except OSError:
+                continue
+            return octet
 
 
 class Node:
@@ -26,7 +42,7 @@ class Node:
 
     def __init__(self, home: Path, client: FakeClient) -> None:
         self.client = client
-        octet = 160 + (os.getpid() + next(_octets)) % 30
+        octet = free_octet()
         self.config = NodeConfig(
             name="node-1",
             root=home / "node",
@@ -60,6 +76,20 @@ class Node:
     async def gone(self, name: str, seconds: float = 10) -> None:
         await self.client.wait(PODS, name, "default", lambda pod: pod is None, seconds)
 
+    def processes(self) -> list[int]:
+        """Pids of pods' processes (not the forwarder's)."""
+        commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in marked(self.config.root)}
+        return [pid for pid, command in commands.items() if "forwarder" not in command]
+
+    async def no_processes(self) -> None:
+        """Wait until every pod's process has ended."""
+        await until(lambda: not self.processes())
+
+    async def idle(self) -> None:
+        """Wait until no pod has a worker."""
+        async with asyncio.timeout(5):
+            await asyncio.gather(*self.agent.worker_tasks, return_exceptions=True)
+
     async def logs(self, name: str, container: str = "main", **query: str) -> tuple[int, str]:
         import aiohttp
 
@@ -67,6 +97,13 @@ class Node:
         headers = {"Authorization": "Bearer node-token"}
         async with aiohttp.ClientSession(headers=headers) as session, session.get(url, params=query) as answer:
             return answer.status, await answer.text()
+
+
+async def until(true: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for what only the operating system knows."""
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def status(pod: Object) -> Object:

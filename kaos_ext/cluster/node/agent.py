@@ -32,6 +32,7 @@ from kaos_ext.kube.objects import ENDPOINTSLICES, PODS, SERVICES, Object
 from kaos_ext.model.errors import KaosError
 
 _log = logging.getLogger(__name__)
+_CLAIM_TRIES, _CLAIM_PAUSE = 20, 0.1
 
 
 class NodeAgent:
@@ -68,10 +69,7 @@ class NodeAgent:
         for folder in (config.root, config.root / "pods", config.root / "logs", config.volumes):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         known = await self.supervisor.connect()
-        if not await self.supervisor.claim(config.claim_host):
-            raise KaosError(
-                f"the network of {config.claim_host} is another cluster's", hint="choose another network for this one"
-            )
+        await self._claim_network()
         for record in known:
             if pod := record.labels.get(LABEL_POD):
                 self._records.setdefault(pod, []).append(record)
@@ -87,6 +85,14 @@ class NodeAgent:
         await self._pods.synced.wait()
         await self._registration.registered.wait()
         await self._end_orphans()
+
+    async def _claim_network(self) -> None:
+        host = self.config.claim_host
+        for _ in range(_CLAIM_TRIES):
+            if await self.supervisor.claim(host):
+                return
+            await asyncio.sleep(_CLAIM_PAUSE)  # our own predecessor may be just ending
+        raise KaosError(f"the network of {host} is another cluster's", hint="choose another network for this one")
 
     async def stop(self) -> None:
         """Leave; pods and Services go on."""
@@ -137,6 +143,10 @@ class NodeAgent:
         self.workers.pop(uid, None)
         self._worker_tasks.pop(uid, None)
         _tell_failure(task)
+
+    @property
+    def worker_tasks(self) -> list[asyncio.Task[None]]:
+        return list(self._worker_tasks.values())
 
     def worker_named(self, namespace: str, name: str) -> PodWorker | None:
         found = [

@@ -76,9 +76,18 @@ class ContainerRunner:
         self._failures = 0
         self._kill: asyncio.Task[ProcessRecord] | None = None
         self._launch: Launch | None = None
-        self.state = ContainerState(self.name, role, spec.get("image", ""), before.get("imageID") or "")
+        waits = role is Role.APP and bool(pod.pod["spec"].get("initContainers"))
+        self.state = ContainerState(
+            self.name,
+            role,
+            spec.get("image", ""),
+            before.get("imageID") or "",
+            state=Waiting("PodInitializing" if waits else "ContainerCreating"),
+        )
         self.record: ProcessRecord | None = None
         self.started = asyncio.Event()
+        self.ended_attempt: int | None = None
+        """The attempt that ended last, whose log is the previous container's while the next has not begun."""
         self._remember(before, records)
 
     # -- what was before this daemon -----------------------------------------------------------------------------
@@ -255,6 +264,7 @@ class ContainerRunner:
         ran = _moment(record.finished_at) - _moment(record.started_at)
         self._failures = 1 if ran >= self._node.config.backoff.reset else self._failures + 1
         self.record = None
+        self.ended_attempt = self.state.restarts
         self.started.clear()
         self._set(state=ended, ready=False, started=False)
         return ended

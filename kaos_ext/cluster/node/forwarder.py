@@ -3,9 +3,9 @@
     python -m kaos_ext.cluster.node.forwarder TABLE
 
 A process of its own under the supervisor, so calls in flight survive the daemon. TABLE is JSON (`services.py`),
-replaced atomically and read again on SIGHUP: listeners come and go, connections that stand are left alone. Bytes go through as
-they come (events stream), the end of one direction is passed on alone, and a caller is refused when nobody serves. Its
-stdin is held by the supervisor; when that ends, so does this. Standard library only.
+replaced atomically and read again on SIGHUP: listeners come and go, connections that stand are left alone. Bytes go
+through as they come (events stream), the end of one direction is passed on alone, and a caller is refused when nobody
+serves. Its stdin is held by the supervisor; when that ends, so does this. Standard library only.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaos_ext.cluster.node.container import ContainerRunner
 from kaos_ext.cluster.node.context import NodeContext
 from kaos_ext.cluster.node.logs import LogOptions, LogReader
 from kaos_ext.cluster.node.pod_status import Waiting
@@ -93,19 +94,16 @@ class KubeletApi:
         except ValueError as error:
             return web.Response(status=400, text=f"invalid log options: {error}")
         folder = self._node.log_folder(worker.pod) / container
-        attempts = sorted(int(path.stem) for path in folder.glob("*.log"))
-        if _flag(query.get("previous")):
-            # In a crash loop's pause the newest log is the previous container's: nothing has begun since.
-            resting = isinstance(state.state, Waiting) and state.last is not None
-            attempts = attempts if resting else attempts[:-1]
-            if not attempts:
-                text = f'previous terminated container "{container}" in pod "{pod}" not found'
-                return web.Response(status=400, text=text)
-        if not attempts:
+        runner = next(each for each in worker.runners if each.name == container)
+        path = log_of(folder, runner, previous=_flag(query.get("previous")))
+        if path is None and _flag(query.get("previous")):
+            text = f'previous terminated container "{container}" in pod "{pod}" not found'
+            return web.Response(status=400, text=text)
+        if path is None:
             reason = state.state.reason if isinstance(state.state, Waiting) else "ContainerCreating"
             text = f'container "{container}" in pod "{pod}" is waiting to start: {reason}'
             return web.Response(status=400, text=text)
-        return await self._stream(request, worker, container, folder / f"{attempts[-1]}.log", options)
+        return await self._stream(request, worker, container, path, options)
 
     async def _stream(
         self, request: web.Request, worker: PodWorker, container: str, path: Path, options: LogOptions
@@ -127,6 +125,18 @@ class KubeletApi:
             await asyncio.sleep(_POLL_SECONDS)
         await response.write_eof()
         return response
+
+
+def log_of(folder: Path, runner: ContainerRunner, *, previous: bool) -> Path | None:
+    """The log asked for. Between two attempts the one that ended last is both the current and the previous."""
+    attempts = sorted(int(path.stem) for path in folder.glob("*.log"))
+    if isinstance(runner.state.state, Waiting):
+        wanted = runner.ended_attempt if runner.ended_attempt is not None else max(attempts, default=-1)
+        if previous and runner.state.last is None:
+            return None
+    else:
+        wanted = runner.state.restarts - 1 if previous else runner.state.restarts
+    return folder / f"{wanted}.log" if wanted in attempts else None
 
 
 def _live(worker: PodWorker, container: str) -> str | None:

@@ -39,6 +39,7 @@ class PodWorker:
         self._refresh = asyncio.Event()
         self._dirty = asyncio.Event()
         self._stop = asyncio.Event()
+        self._granted = 0.0
         self._gone = False
         self._started_at = timestamp()
         self._written: Object | None = None
@@ -50,7 +51,8 @@ class PodWorker:
 
     def _take_address(self, records: list[ProcessRecord]) -> str:
         known = [record.labels.get(LABEL_ADDRESS, "") for record in records]
-        for address in (*known, (self.pod.get("status") or {}).get("podIP", "")):
+        known.append((self.pod.get("status") or {}).get("podIP") or "")
+        for address in known:
             if address and self.node.addresses.keep(address, self.uid):
                 return address
         return self.node.addresses.take(self.uid)
@@ -93,8 +95,10 @@ class PodWorker:
         self.pod = pod
         self.setup.update(pod)
         if pod["metadata"].get("deletionTimestamp"):
-            if self._stop.is_set() and self._grace() <= 1:
+            grace = self._grace()
+            if self._stop.is_set() and grace < self._granted:
                 self.hurry.set()
+            self._granted = grace
             self._stop.set()
         self._refresh.set()
         if pod["spec"].get("readinessGates"):

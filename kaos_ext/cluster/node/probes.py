@@ -3,6 +3,7 @@
 Kubernetes asks first after initialDelaySeconds and then every period; failures count towards failureThreshold. We ask
 earlier as well, at once and at 20, 40, 80 … ms, until the first success: such a failure never counts unless it falls on
 or after the moment Kubernetes would have asked, so a container is never judged harder than on a real node.
+A liveness probe is first asked after one period: nothing lives at the instant of its start.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class ProbeState:
 def counts(state: ProbeState, timing: ProbeTiming, at: float) -> bool:
     """Whether Kubernetes would have asked by now."""
     if state.counted_at < 0:
-        return at >= timing.initial_delay + (timing.period if timing.eager else 0)
+        return at >= timing.initial_delay + timing.period
     return at >= state.counted_at + timing.period * 0.9
 
 
@@ -84,7 +85,7 @@ def answered(state: ProbeState, timing: ProbeTiming, success: bool, at: float) -
 def next_delay(state: ProbeState, timing: ProbeTiming, at: float) -> float:
     """Seconds until the next question."""
     if state.asked == 0:
-        return 0.0 if timing.eager else max(0.0, timing.initial_delay - at)
+        return 0.0 if timing.eager else max(0.0, timing.initial_delay + timing.period - at)
     if not timing.eager or state.verdict is not None:
         return timing.period
     doubling = float(_FIRST_GAP * 2 ** min(state.asked - 1, 16))

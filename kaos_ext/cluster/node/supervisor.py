@@ -118,6 +118,8 @@ class Supervisor:
             self._reap()
             self._check_deadlines()
         (self.root / SOCKET).unlink(missing_ok=True)
+        for claim in self._claims.values():
+            claim.close()
         for peer, request in self._waiting_for_stop:
             with contextlib.suppress(OSError):
                 peer.connection.setblocking(True)

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -57,21 +58,19 @@ async def _open(root: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
         return await asyncio.open_unix_connection(path)
 
 
-async def _spawn(root: Path) -> None:
+def _spawn(root: Path) -> None:
     """Start a supervisor unless one lives; when the command has ended, one listens."""
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240
-    command = [sys.executable, "-P", "-m", "kaos_ext.cluster.node.supervisor", "--root", str(root)]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "kaos_ext.cluster.node.supervisor", "--root", str(root)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         start_new_session=True,
+        check=False,
     )
-    assert process.stderr is not None
-    said = await process.stderr.read()
-    if await process.wait():
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
+    if ended.returncode:
+        last = ended.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise UnreachableError(f"the supervisor did not start: {''.join(last)}", hint=f"see {root / LOG_FILE}")
 
 
@@ -87,36 +86,32 @@ class SupervisorClient:
         self._connected = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._closing = False
-        self.generation = 0
-        """Counts connections: whoever keeps something at the supervisor itself (claims) looks here."""
 
     async def connect(self, *, start: bool = True) -> list[ProcessRecord]:
         """Connect, starting a supervisor when allowed; returns the processes it knows."""
         try:
-            reader, writer = await _open(self.root)
+            return await self._join()
         except OSError:
             if not start:
                 raise UnreachableError("no supervisor is running", hint="the node has no processes") from None
-            reader, writer = await self._start_and_open()
-        self._writer = writer
+        # A predecessor that is just ending may hold the lock, or answer, a moment longer: ask until one is ours.
+        async with asyncio.timeout(15):
+            while True:
+                await asyncio.to_thread(_spawn, self.root)
+                try:
+                    return await self._join()
+                except OSError:
+                    await asyncio.sleep(0.02)
+
+    async def _join(self) -> list[ProcessRecord]:
+        reader, self._writer = await _open(self.root)
         self._reader = asyncio.create_task(self._listen(reader), name="supervisor connection")
         answer = await self._ask("hello", {})
         self.pid = answer["pid"]
-        self.generation += 1
         known = [ProcessRecord.from_json(record) for record in answer["processes"]]
         self._settle(known)
         self._connected.set()
         return known
-
-    async def _start_and_open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # A predecessor that is just ending holds the lock a moment longer: ask again until its socket is ours.
-        async with asyncio.timeout(15):
-            while True:
-                await _spawn(self.root)
-                try:
-                    return await _open(self.root)
-                except OSError:
-                    await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """Leave; processes go on."""
@@ -182,8 +177,9 @@ class SupervisorClient:
                 self._settle_one(record)
 
     def _settle_one(self, record: ProcessRecord) -> None:
-        waiting = self._exits.get(record.id)
-        if waiting is not None and not waiting.done():
+        # Also for a process nobody asked about yet: its end may be told before the answer to "hello" was read.
+        waiting = self._exits.setdefault(record.id, asyncio.get_running_loop().create_future())
+        if not waiting.done():
             waiting.set_result(record)
 
     async def _ask(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:

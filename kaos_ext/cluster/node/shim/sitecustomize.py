@@ -5,8 +5,8 @@ of `_socket` are wrapped, before anybody has imported `socket`, so programs that
 sitecustomize that this one hides runs afterwards. It is imported in every pod: nothing but builtins here.
 """
 
-# ruff: noqa: PTH, S102
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, attr-defined"
+# ruff: noqa: PTH100, PTH113, PTH116, PTH118, PTH120, PTH123, S102
+# mypy: ignore-errors
 
 import os
 import sys
