@@ -5,7 +5,7 @@ agent's log, given by the log, ascending, never used twice. What KAOS clients kn
 `content` has the published shape of its type, everything of ours lies in `metadata` (the fields `session_id`, `run`,
 `iteration`, `step` and whatever `data` holds).
 
-    status = fold(status, event)         # pure; a LoopState follows one run and ignores the events of others
+    status = fold(status, event)         # pure; a LoopState follows one run, and takes each of its events once
 
 The end of an iteration carries the totals so far, so a fold may begin at any end of an iteration.
 """
@@ -196,6 +196,8 @@ class LoopState:
     """The status of one run, a fold of its events. Times are seconds since the epoch."""
 
     run: str = LOOP_RUN
+    seq: int = 0
+    """Place of the last event that is folded in; earlier ones change nothing any more."""
     phase: LoopPhase = LoopPhase.IDLE
     goal: str = ""
     interval_seconds: float = 0
@@ -221,6 +223,7 @@ class LoopState:
     def to_json(self) -> dict[str, Any]:
         return {
             "state": str(self.phase),
+            "seq": self.seq,
             "goal": self.goal,
             "interval_seconds": self.interval_seconds,
             "session_id": self.session,
@@ -240,6 +243,7 @@ class LoopState:
     def from_json(cls, value: Mapping[str, Any]) -> LoopState:
         started, upcoming = value.get("iteration_started_at"), value.get("next_run_at")
         return cls(
+            seq=int(value.get("seq") or 0),
             phase=LoopPhase(value.get("state", "idle")),
             goal=str(value.get("goal") or ""),
             interval_seconds=float(value.get("interval_seconds") or 0),
@@ -258,9 +262,10 @@ class LoopState:
 
 
 def fold(state: LoopState, event: Event) -> LoopState:
-    """The state after one more event; events of other runs and unknown types change nothing."""
-    if event.run != state.run:
+    """The state after one more event; events of other runs, folded ones and unknown types change nothing."""
+    if event.run != state.run or 0 < event.seq <= state.seq:
         return state
+    state = replace(state, seq=event.seq or state.seq)
     content = event.content if isinstance(event.content, Mapping) else {}
     match event.type:
         case EventType.LOOP_STARTED:

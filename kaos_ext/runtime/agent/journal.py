@@ -68,7 +68,7 @@ class Journal:
         now = self._clock()
         events = [replace(event, time=event.time or now) for event in events]
         fresh = {event.session: event for event in events if event.session and event.session not in self._sessions}
-        started = [replace(event, type=EventType.SESSION_STARTED, content="", data={}) for event in fresh.values()]
+        started = [Event(EventType.SESSION_STARTED, session=name, time=event.time) for name, event in fresh.items()]
         ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
         self._sessions.update(fresh)
         self._tidy(len(ids))

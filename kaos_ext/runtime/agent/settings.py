@@ -93,8 +93,12 @@ class Settings:
 def secret_values(env: Mapping[str, str]) -> frozenset[str]:
     """Values that must never be written down."""
     named = {name.strip() for name in env.get(SECRET_VARIABLES, "").split(",")}
-    found = {value for name, value in env.items() if name in named or SECRET_NAME.search(name)}
+    found = {value for name, value in env.items() if name in named or _looks_secret(name)}
     return frozenset(value for value in found if len(value) >= SECRET_LENGTH)
+
+
+def _looks_secret(name: str) -> bool:
+    return name != SECRET_VARIABLES and SECRET_NAME.search(name) is not None
 
 
 def _number(env: Mapping[str, str], name: str, default: int, *, least: int = 0) -> int:

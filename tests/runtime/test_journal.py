@@ -1,0 +1,118 @@
+"""The journal over its log: redaction, sessions, pages, following, trimming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kaos_ext.model.events import LOOP_RUN, Event, EventType
+from kaos_ext.runtime.agent import journal as module
+from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.store import Log, Sync
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = Log.open(tmp_path / "events.db", SCHEMA, sync=Sync.NORMAL)
+    yield log
+    log.close()
+
+
+def said(text: str, *, iteration: int = 1, run: str = LOOP_RUN, session: str = "s1") -> Event:
+    return Event(EventType.USER_MESSAGE, text, session=session, run=run, iteration=iteration)
+
+
+def end(iteration: int) -> Event:
+    return Event(
+        EventType.ITERATION_FINISHED, {"outcome": "Completed"}, session="s1", run=LOOP_RUN, iteration=iteration
+    )
+
+
+def test_what_is_recorded_is_read_back_as_it_was(log: Log) -> None:
+    journal = Journal(log)
+    event = Event(
+        EventType.TOOL_CALL, {"tool": "ü", "arguments": {"a": [1]}}, 0, 5.0, "s", "loop", 2, 1, {"call_id": "c"}
+    )
+    recorded = journal.record([event])
+    assert journal.of_run("loop")[-1] == recorded[0] and recorded[0].seq == 2, "after the start of its session"
+
+
+def test_secrets_are_gone_from_every_corner_of_a_row(log: Log) -> None:
+    journal = Journal(log, ["hunter22", "hunter22-long"])
+    content = {"text": "a hunter22-long b hunter22", "hunter22": ["hunter22", {"x": "hunter22"}]}
+    kept = journal.record([Event(EventType.TOOL_RESULT, content, run="loop", session="s", data={"d": "hunter22"})])
+    written = journal.of_run("loop")[-1]
+    assert "hunter22" not in str(written.content) + str(written.data)
+    assert written.content["text"] == "a [redacted] b [redacted]"
+    assert kept[0].content["text"].startswith("a hunter22"), "this process still works with the real value"
+
+
+def test_sessions_are_listed_once_in_order_and_known_after_a_restart(log: Log) -> None:
+    Journal(log).record([said("1", session="b"), said("2", session="a"), said("3", session="b")])
+    again = Journal(log)
+    again.record([said("4", session="a"), said("5", session="c")])
+    assert again.sessions == ["b", "a", "c"]
+
+
+def test_history_is_the_newest_talk_of_one_session(log: Log) -> None:
+    journal = Journal(log)
+    for number in range(5):
+        answer = Event(EventType.AGENT_RESPONSE, f"a{number}", run="c", session="s1")
+        journal.record([said(f"q{number}", run="c"), answer, said("other", session="s2")])
+    assert journal.history("s1", 3) == [("assistant", "a3"), ("user", "q4"), ("assistant", "a4")]
+    assert journal.history("s1", 0) == []
+    assert journal.history("s1", 9, before=journal.of_run("c")[2].seq) == [("user", "q0"), ("assistant", "a0")]
+
+
+def test_an_iteration_longer_than_the_limit_is_shown_in_part_rather_than_not_at_all(log: Log) -> None:
+    journal = Journal(log)
+    journal.record([said(str(number)) for number in range(10)])
+    assert [event.content for event in journal.page(limit=3)] == ["7", "8", "9"]
+
+
+def test_pages_go_forward_backward_and_by_type(log: Log) -> None:
+    journal = Journal(log)
+    journal.record([said("1"), said("2"), end(1), said("3", iteration=2)])
+    assert [event.content for event in journal.page(limit=2, since=0)] == ["1", "2"]
+    assert [event.content for event in journal.page(limit=9, descending=True)] == ["3", "2", "1"]
+    assert len(journal.page(limit=9, types=["iteration_finished"])) == 1
+    assert len(journal.page(limit=9, session="nobody")) == 0
+
+
+async def test_following_gives_what_there_is_and_then_what_comes(log: Log) -> None:
+    journal = Journal(log)
+    journal.record([said("1")])
+    following = journal.follow(0, types=["user_message"])
+    assert (await anext(following)).content == "1"
+    coming = asyncio.ensure_future(anext(following))
+    journal.record([end(1)])
+    journal.record([said("2")])
+    assert (await asyncio.wait_for(coming, 5)).content == "2"
+    await following.aclose()  # type: ignore[attr-defined]
+
+
+def test_trimming_keeps_what_the_loop_goes_on_from(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEEP_EVENTS", 50)
+    monkeypatch.setattr(module, "TRIM_EVERY", 20)
+    journal = Journal(log)
+    for number in range(1, 9):
+        journal.record([said("goal", iteration=number), end(number)])
+    for number in range(100):
+        journal.record([said("chat", run=f"chat_{number}", session="s2")])
+    left = [event.iteration for event in journal.of_run(LOOP_RUN) if event.type == EventType.ITERATION_FINISHED]
+    assert left == [4, 5, 6, 7, 8]
+    assert log.count() < 100 and journal.sessions == ["s1", "s2"]
+
+
+async def test_waiting_for_the_lock_ends_when_the_process_is_to_stop(log: Log) -> None:
+    stopping, reasons = asyncio.Event(), []
+
+    def waiting(reason: str) -> None:
+        reasons.append(reason)
+        stopping.set()
+
+    assert await Journal.open(log.path, [], waiting=waiting, stopping=stopping) is None
+    assert "being written by process" in reasons[0]
