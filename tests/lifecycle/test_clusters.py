@@ -315,7 +315,8 @@ async def test_a_cluster_that_nobody_uses_stops_itself_and_keeps_its_state(home:
     api = Api(config)
     api.deploy()
     server = await serving(api)
-    running = daemon(config)
-    await asyncio.sleep(1.5)
+    running, began = daemon(config), asyncio.get_running_loop().time()
+    await until(lambda: asyncio.get_running_loop().time() > began + 1.2, "more than the idle time has passed")
     assert running.is_running() and server.is_running(), "a workload keeps the cluster"
-    await stop_cluster()
+    api.call("DELETE", DEPLOYMENTS.path("default", "server"))
+    await until(lambda: not processes(home), "every process is gone")
