@@ -166,10 +166,10 @@ def _indexed(kind: Kind) -> Any:
 
 
 def _child_indexed(kind: str) -> Any:
-    def children(body: Mapping[str, Any], **_: Any) -> dict[str, Object]:
+    def children(body: Mapping[str, Any], namespace: str, name: str, **_: Any) -> dict[Any, Object]:
         child = _kept(body, kind)
         found = owner(child)
-        return {found[1]: child} if found else {}
+        return {found[1]: child, (kind, namespace, name): child} if found else {}
 
     return children
 

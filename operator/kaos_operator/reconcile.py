@@ -31,7 +31,7 @@ from kaos_ext.kube.objects import (
     is_not_found,
 )
 from kaos_ext.model import names
-from kaos_ext.model.errors import KaosError
+from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.model.names import Kind
 from kaos_operator.render import Rendered, render
 from kaos_operator.render.context import failed
@@ -40,7 +40,7 @@ from kaos_operator.render.pod_state import trouble
 from kaos_operator.render.pods import digest, references
 from kaos_operator.render.status import covers, desired_status, status_differs, transitions
 from kaos_operator.tools import Services, ToolsError, list_tools
-from kaos_operator.world import Key, World
+from kaos_operator.world import Key, World, owner
 
 log = logging.getLogger(__name__)
 
@@ -202,12 +202,16 @@ class Reconciler:
     async def _apply(self, child: Object, live: Object | None) -> None:
         metadata = child["metadata"]
         place = (child["kind"], metadata["namespace"], metadata["name"])
-        stamp = digest(child)
+        stamp, uid = digest(child), metadata["ownerReferences"][0]["uid"]
+        former = self._world.child(*place) if live is None else None
+        if former is not None and (owner(former) or ("", uid))[1] != uid:
+            # of a resource of the same name that is gone; its deletion wakes us
+            raise NotReadyError(f"the former {child['kind']} {metadata['name']} is not gone yet")
         if live is not None:
             seen = (live["metadata"].get("annotations") or {}).get(names.APPLIED_HASH)
             if seen == stamp and covers(live, child):
                 return
-        elif self._applied.get(place) == f"{metadata['ownerReferences'][0]['uid']} {stamp}":
+        elif self._applied.get(place) == f"{uid} {stamp}":
             return  # written a moment ago, not seen yet
         resource = CHILDREN[child["kind"]]
         if live is not None and child["kind"] == "Deployment":
@@ -222,7 +226,7 @@ class Reconciler:
             field_manager=names.OPERATOR,
             force=True,
         )
-        self._applied[place] = f"{metadata['ownerReferences'][0]['uid']} {stamp}"
+        self._applied[place] = f"{uid} {stamp}"
 
     async def _change_strategy(self, child: Object, live: Object) -> None:
         """As a whole: parts of the old one that the server filled in would not go by apply, and refuse the new."""

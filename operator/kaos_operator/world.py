@@ -35,7 +35,7 @@ class World:
     resources: Index
     """Key → our custom resources."""
     children: Index
-    """Uid of the owner → Deployments, Services, ConfigMaps and claims of the operator."""
+    """Uid of the owner, and (kind, namespace, name) → Deployments, Services, ConfigMaps and claims of the operator."""
     contents: Index
     """(kind, namespace, name) → digest of a ConfigMap or Secret."""
     registry: Index
@@ -59,6 +59,10 @@ class World:
         """Owned objects by kind and name."""
         found = self.children[uid] if (uid := resource["metadata"]["uid"]) in self.children else ()
         return {(child["kind"], child["metadata"]["name"]): child for child in found}
+
+    def child(self, kind: str, namespace: str, name: str) -> Object | None:
+        """The owned object of that name, whoever its owner is or was."""
+        return cast("Object | None", _first(self.children, (kind, namespace, name)))
 
     def pods_of(self, key: Key) -> list[Object]:
         return [pod for pod in self.pods.values() if pod_owner(pod) == key]

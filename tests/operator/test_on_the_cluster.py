@@ -145,6 +145,54 @@ async def test_an_agent_loops_parks_and_changes_its_mind_without_losing_count(de
         await demo.until_gone(resource, name)
 
 
+async def test_ten_prompts_in_a_row_leave_one_loop_that_counts_on(demo: Demo) -> None:
+    await demo.servers()
+    await demo.agent()
+    await demo.loop(lambda state: state["iteration"] >= 1)
+    for number in range(10):
+        await demo.agent(f"prompt {number}")
+    await demo.until(AGENTS, "a", lambda o: o["status"].get("observedGeneration") == 11)
+    await demo.until(DEPLOYMENTS, "agent-a", rolled_out)
+    (pod,) = [p for p in await demo.pods(agent="a") if not p["metadata"].get("deletionTimestamp")]
+    environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert environment["AGENT_INSTRUCTIONS"] == "prompt 9"
+    now = await demo.loop(lambda state: state["iteration"] > 1)
+    await demo.loop(lambda state: state["iteration"] > now["iteration"])
+    query = "/memory/events?type=iteration_started&limit=1000&order=asc"
+    answer = await demo.kube.service_request("GET", "agent-a", 8000, query, namespace="demo")
+    started = [event["metadata"]["iteration"] for event in json.loads(await answer.read())["events"]]
+    assert started[-1] > now["iteration"]
+    assert started == list(range(started[0], started[0] + len(started)))
+
+
+def rolled_out(deployment: Object) -> bool:
+    seen, generation = deployment.get("status") or {}, deployment["metadata"]["generation"]
+    counts = [seen.get(key) for key in ("replicas", "updatedReplicas", "readyReplicas")]
+    return seen.get("observedGeneration") == generation and counts == [1, 1, 1]
+
+
+async def test_an_agent_made_anew_under_its_name_starts_from_nothing_and_never_fails(demo: Demo) -> None:
+    await demo.servers()
+    await demo.agent()
+    old = await demo.until(AGENTS, "a", phase("Ready"))
+    await demo.loop(lambda state: state["iteration"] >= 2)
+    listing = await demo.kube.list(AGENTS, "demo")
+    await demo.kube.delete(AGENTS, "a", "demo")
+    await demo.agent(suspend=True)
+    new = await demo.until(AGENTS, "a", phase("Ready"))
+    assert new["metadata"]["uid"] != old["metadata"]["uid"]
+    state = await demo.loop(lambda state: state["state"] == "paused")
+    assert state["iteration"] == 0
+    phases = []
+    changes = demo.kube.watch(AGENTS, "demo", resource_version=listing.resource_version)
+    async with asyncio.timeout(PATIENCE), aclosing(changes):
+        async for change in changes:
+            phases.append((change.object.get("status") or {}).get("phase"))
+            if change.object["metadata"]["resourceVersion"] == new["metadata"]["resourceVersion"]:
+                break
+    assert "Failed" not in phases
+
+
 async def test_an_operator_that_is_killed_comes_back_and_goes_on(demo: Demo) -> None:
     await demo.kube.wait(
         DEPLOYMENTS,

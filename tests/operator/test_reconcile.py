@@ -145,15 +145,17 @@ class Children(Mapping[Any, Any]):
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def __getitem__(self, uid: str) -> list[Object]:
+    def __getitem__(self, key: Any) -> list[Object]:
+        if isinstance(key, tuple):
+            return [copy.deepcopy(self._cluster.objects[key])]
         return [
             copy.deepcopy(o)
             for o in self._cluster.objects.values()
-            if any(r["uid"] == uid for r in o["metadata"].get("ownerReferences", []))
+            if any(r["uid"] == key for r in o["metadata"].get("ownerReferences", []))
         ]
 
-    def __contains__(self, uid: object) -> bool:
-        return True
+    def __contains__(self, key: object) -> bool:
+        return not isinstance(key, tuple) or key in self._cluster.objects
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
@@ -341,3 +343,24 @@ async def test_an_error_of_our_own_stops_one_resource_and_not_the_others(
     await cluster.until_written("Deployment", 1)
     await cluster.reconciler.stop()
     assert "ModelAPI demo/odd" in caplog.text
+
+
+async def test_a_resource_made_anew_waits_until_the_children_of_the_former_are_gone(
+    cluster: Any, modelapi: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add(bare(modelapi()))
+    await cluster.settle()
+    monkeypatch.setattr(reconcile, "FIRST_RETRY", 3600.0)
+    anew = bare(modelapi())
+    anew["metadata"]["uid"] = "another"
+    cluster.writes.clear()
+    cluster.add(anew)
+    for name in ("litellm-config-auto-api", "modelapi-auto-api"):
+        for kind in ("ConfigMap", "Deployment", "Service"):
+            if gone := cluster.objects.pop((kind, "demo", name), None):
+                cluster.reconciler.child_deleted(gone)
+                cluster.reconciler.touch(Key(Kind.MODELAPI, "demo", "auto-api"))
+    await cluster.settle()
+    owners = cluster.get("Deployment", "modelapi-auto-api")["metadata"]["ownerReferences"]
+    assert [reference["uid"] for reference in owners] == ["another"]
+    assert cluster.get("ModelAPI", "auto-api")["status"]["phase"] == "Pending"
