@@ -187,6 +187,15 @@ async def test_stop_all_asks_first_and_then_kills(supervisor: SupervisorClient) 
     assert not (supervisor.root / SOCKET).exists()
 
 
+async def test_a_client_does_not_start_again_what_was_told_to_stop(supervisor: SupervisorClient) -> None:
+    pid = supervisor.pid
+    assert await stop_node(supervisor.root)
+    await supervisor.close()
+    assert supervisor.pid == pid
+    with pytest.raises(UnreachableError):
+        await SupervisorClient(supervisor.root).connect(start=False)
+
+
 async def test_sigterm_ends_it_and_everything(supervisor: SupervisorClient) -> None:
     record = await supervisor.start(spec(supervisor, "import time; time.sleep(600)"))
     await supervisor.close()

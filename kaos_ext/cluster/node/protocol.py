@@ -3,6 +3,7 @@
     agent → supervisor   {"id": 7, "op": "start", …}
     supervisor → agent   {"id": 7, "ok": {…}}  or  {"id": 7, "error": "…"}
     supervisor → agent   {"event": "exited", "process": {…}}      to every connection, after it is on disk
+    supervisor → agent   {"event": "stopping"}                    it was told to stop: do not start another
 
 Standard library only: the supervisor imports this, and stays small.
 """

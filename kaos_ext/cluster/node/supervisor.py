@@ -179,6 +179,8 @@ class Supervisor:
         operation = message.pop("op")
         if operation == "stop_all":
             self._waiting_for_stop.append((peer, request))
+            for each in list(self._peers):
+                self._send(each, {"event": "stopping"})
             self._begin_stop(float(message.get("grace", _STOP_GRACE)))
             return
         try:

@@ -85,6 +85,7 @@ class SupervisorClient:
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
+        self._spawning: asyncio.Future[None] | None = None
         self._closing = False
 
     async def connect(self, *, start: bool = True) -> list[ProcessRecord]:
@@ -97,7 +98,8 @@ class SupervisorClient:
         # A predecessor that is just ending may hold the lock, or answer, a moment longer: ask until one is ours.
         async with asyncio.timeout(15):
             while True:
-                await asyncio.to_thread(_spawn, self.root)
+                self._spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, self.root))
+                await asyncio.shield(self._spawning)
                 try:
                     return await self._join()
                 except OSError:
@@ -120,6 +122,9 @@ class SupervisorClient:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reader
+        if self._spawning is not None:
+            # A supervisor that is just starting must be there when we have left: whoever stops the node finds it.
+            await asyncio.gather(self._spawning, return_exceptions=True)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -155,6 +160,9 @@ class SupervisorClient:
     def _hear(self, message: dict[str, Any]) -> None:
         if message.get("event") == "exited":
             self._settle_one(ProcessRecord.from_json(message["process"]))
+            return
+        if message.get("event") == "stopping":
+            self._closing = True
             return
         call = self._calls.pop(message["id"], None)
         if call is not None and not call.done():
