@@ -65,42 +65,39 @@ def _words(rest: str) -> tuple[list[str], str]:
 
 
 class NameCache:
-    """Names of agents, models, tool servers, namespaces and contexts, as they were a moment ago."""
+    """Names of agents, models, tool servers and namespaces, as they were a moment ago."""
 
     def __init__(self, background: Background, defaults: Callable[[], Mapping[str, str]]) -> None:
         self._background = background
         self._defaults = defaults
         self._names: dict[Names, tuple[str, ...]] = {}
-        self._asked: dict[Names, float] = {}
+        self._asked_at = -FRESH_SECONDS
 
     def names(self, kind: Names) -> Iterable[str]:
         """What is known now; asks for more in the background when that is old."""
-        if kind in (Names.NOTHING, Names.FILES):
-            return ()
-        if time.monotonic() - self._asked.get(kind, -FRESH_SECONDS) >= FRESH_SECONDS:
-            self._asked[kind] = time.monotonic()
-            self._background.submit(self._ask(kind))
+        if kind in RESOURCES and time.monotonic() - self._asked_at >= FRESH_SECONDS:
+            self.refresh()
         return self._names.get(kind, ())
 
-    def stale(self) -> None:
-        """A command ran: what was known may have changed."""
-        for kind in list(self._asked):
-            self._asked.pop(kind, None)
-            self.names(kind)
+    def refresh(self) -> None:
+        """Ask for the names that there are now; a command that ran may have changed them."""
+        self._asked_at = time.monotonic()
+        self._background.submit(self._ask())
 
-    async def _ask(self, kind: Names) -> None:
+    async def _ask(self) -> None:
         from kaos_ext.commands.parse import Options
         from kaos_ext.commands.session import Session
 
         options: dict[str, Any] = {key: value or None for key, value in self._defaults().items()}
         try:
             async with Session(Options(**options)) as session:
-                self._names[kind] = tuple(sorted(await _ask_for(kind, session)))
+                self._names = {kind: await ask_for(kind, session) for kind in RESOURCES}
         except KaosError:
-            self._names[kind] = ()
+            # No cluster, or one without our kinds: there are no names to offer, and a completer says nothing else.
+            self._names = {}
 
 
-_RESOURCES = {
+RESOURCES = {
     Names.AGENTS: Resource("kaos.tools", "v1alpha1", "agents", "Agent"),
     Names.MODELAPIS: Resource("kaos.tools", "v1alpha1", "modelapis", "ModelAPI"),
     Names.MCPSERVERS: Resource("kaos.tools", "v1alpha1", "mcpservers", "MCPServer"),
@@ -108,10 +105,8 @@ _RESOURCES = {
 }
 
 
-async def _ask_for(kind: Names, session: Session) -> Iterable[str]:
-    resource = _RESOURCES.get(kind)
-    if resource is None:
-        return ()
+async def ask_for(kind: Names, session: Session) -> tuple[str, ...]:
+    resource = RESOURCES[kind]
     kube = await session.kube()
     found = await kube.list(resource, kube.namespace if resource.namespaced else None)
-    return (item["metadata"]["name"] for item in found.items)
+    return tuple(sorted(item["metadata"]["name"] for item in found.items))

@@ -96,9 +96,11 @@ class KaosMagics(Magics):  # type: ignore[misc]
     # -- completion ----------------------------------------------------------------------------------------------
 
     def _saw(self, parsed: Parsed) -> None:
-        """The names in the cluster may have changed."""
-        if self._completion is not None:
-            self._completion.cache.stale()
+        """The names in the cluster may have changed; only who can press a key wants to know."""
+        from kaos_ext.notebook.frames import watched
+
+        if self._completion is not None and parsed.verb is not None and parsed.verb.words != ("down",) and watched():
+            self._completion.cache.refresh()
 
     def install(self) -> None:
         from kaos_ext.notebook.completion import Completion

@@ -17,7 +17,8 @@ from kaos_ext.commands.session import Session
 from kaos_ext.notebook.answers import Answer, Drawn
 from kaos_ext.notebook.frames import Frame
 from kaos_ext.notebook.spoken import hinted
-from kaos_ext.views import Annotated, Note, Tone, View
+from kaos_ext.views import Annotated, Note, Steps, Tone, View
+from kaos_ext.views.durations import duration
 
 if TYPE_CHECKING:
     from kaos_ext.commands.parse import Options, Parsed
@@ -121,8 +122,14 @@ class Progress:
         self.tick()
         if self._frame is None:
             return
-        same = type(self._frame.view) is type(last)
-        self._frame.flush(Annotated(last, tuple(self._notes)) if same else None)
+        shown = self._frame.view
+        if isinstance(shown, Steps) and isinstance(last, Note):
+            waited = [f"{step.name} ready after {duration(step.seconds)}" for step in shown.steps if step.seconds]
+            self._notes = [*waited, *self._notes]
+        elif type(shown) is not type(last):
+            self._frame.flush()
+            return
+        self._frame.flush(Annotated(last, tuple(self._notes)))
 
     def answer(self, answer: Answer) -> Answer:
         if self._frame is not None and isinstance(self._frame.view, Annotated):

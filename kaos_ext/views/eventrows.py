@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kaos_ext.model.events import Event, EventType, seconds_of
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, seconds_of
 from kaos_ext.views.durations import duration, span
 from kaos_ext.views.look import Tone
 from kaos_ext.views.markup import one_line
@@ -38,6 +38,9 @@ _ANSWERS: dict[str, EventType] = {
     EventType.DELEGATION_RESPONSE: EventType.DELEGATION_REQUEST,
     EventType.DELEGATION_ERROR: EventType.DELEGATION_REQUEST,
 }
+_BOOKKEEPING = frozenset(
+    {EventType.TASK_SUBMITTED, EventType.TASK_WORKING, EventType.TASK_COMPLETED, "session_started"}
+)
 _ASKED = frozenset(_ANSWERS.values())
 
 
@@ -46,7 +49,7 @@ def rows(events: Iterable[Event], goal: str = "") -> list[Row]:
     found: list[Row] = []
     open_calls: defaultdict[str, list[int]] = defaultdict(list)
     for event in events:
-        if event.type == EventType.USER_MESSAGE and goal and str(event.content).strip().startswith(goal.strip()):
+        if _silent(event, goal):
             continue
         asked = _ANSWERS.get(event.type)
         if asked is not None and (places := open_calls[_key(event, asked)]):
@@ -57,6 +60,15 @@ def rows(events: Iterable[Event], goal: str = "") -> list[Row]:
             open_calls[_key(event, event.type)].append(len(found))
         found.append(_row(event))
     return found
+
+
+def _silent(event: Event, goal: str) -> bool:
+    """Bookkeeping of chats and tasks, and the goal that the loop is told again and again."""
+    if event.type == EventType.USER_MESSAGE:
+        return event.run == LOOP_RUN and bool(goal) and goal.strip() in str(event.content)
+    if event.type in _BOOKKEEPING:
+        return True
+    return event.run != LOOP_RUN and event.type in (EventType.ITERATION_STARTED, EventType.ITERATION_FINISHED)
 
 
 def _key(event: Event, asked: str) -> str:
@@ -83,7 +95,7 @@ def _answered(row: Row, event: Event) -> Row:
     content = _mapping(event.content)
     took = duration(max(0.0, event.time - row.at))
     if event.type == EventType.MODEL_RESPONSE:
-        return replace(row, detail=_joined(row.detail, _tokens(content)), took=took)
+        return replace(row, detail=_model(content), took=took)
     failed = event.type in (EventType.TOOL_ERROR, EventType.DELEGATION_ERROR, EventType.OUTCOME_UNKNOWN)
     answer = content.get("error") if failed else content.get("result", content.get("response", ""))
     shown = "outcome unknown" if event.type == EventType.OUTCOME_UNKNOWN else _said(answer)
@@ -93,6 +105,16 @@ def _answered(row: Row, event: Event) -> Row:
 
 def _joined(*parts: str) -> str:
     return " · ".join(part for part in parts if part)
+
+
+def _model(content: Mapping[str, Any]) -> str:
+    """Which model, how much of it, and what it wants."""
+    calls = content.get("tool_calls")
+    names = (
+        [str(call.get("name", "")) for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
+    )
+    wants = f"wants {one_line(', '.join(names), 80)}" if names else "answers"
+    return _joined(one_line(content.get("model", ""), 60), _tokens(content), wants)
 
 
 def _tokens(content: Mapping[str, Any]) -> str:
@@ -126,9 +148,9 @@ def _parts(event: Event, content: Mapping[str, Any]) -> tuple[Tone, str, str, st
         case EventType.ITERATION_TIMED_OUT:
             return Tone.WAITING, "✗", iteration, _joined("took too long", _next(event, content)), took
         case EventType.MODEL_REQUEST:
-            return Tone.MODEL, "◆", "model", one_line(content.get("model", "")), ""
+            return Tone.MODEL, "◆", "model", "thinking …", ""
         case EventType.MODEL_RESPONSE:
-            return Tone.MODEL, "◆", "model", _tokens(content), took
+            return Tone.MODEL, "◆", "model", _model(content), took
         case EventType.AGENT_RESPONSE:
             return Tone.MODEL, "◆", "answer", one_line(_said(event.content), 240), ""
         case EventType.USER_MESSAGE | EventType.TASK_DELEGATION_RECEIVED:

@@ -78,11 +78,15 @@ class Annotated:
         return self.view.kind
 
     def text(self) -> str:
-        return "\n".join((self.view.text(), *(f"  {one_line(note)}" for note in self.notes)))
+        return "\n".join((self.view.text(), *(["  " + self._said] if self.notes else [])))
 
     def html(self) -> str:
-        style = f"font-size:11px;{look.MUTE};margin:0 0 6px 2px"
-        return join(Markup(self.view.html()), *(tag("div", one_line(note), style=style) for note in self.notes))
+        style = f"font-size:11px;{look.MUTE};margin:0 0 6px 17px"
+        return join(Markup(self.view.html()), tag("div", self._said, style=style) if self.notes else "")
+
+    @property
+    def _said(self) -> str:
+        return one_line(" · ".join(self.notes), 240)
 
     def json(self) -> dict[str, Any]:
         return self.view.json()

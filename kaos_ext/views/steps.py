@@ -72,7 +72,7 @@ class Steps:
     def text(self) -> str:
         title = f"{look.GLYPH[self.tone]} {self.title} {self.name}".rstrip()
         lines = [" · ".join(part for part in (clean(title), self.summary, duration(self.seconds)) if part)]
-        rows = [(look.GLYPH[TONE[s.state]], clean(s.name), one_line(s.detail), duration(s.seconds)) for s in self.steps]
+        rows = [(look.GLYPH[TONE[s.state]], clean(s.name), one_line(s.detail), _took(s)) for s in self.steps]
         if rows:
             lines.append(aligned(rows, indent="  "))
         if self.hint:
@@ -100,4 +100,9 @@ class Steps:
         troubled = step.state in (StepState.WAITING, StepState.FAILED)
         detail = one_line(step.detail, 240)
         shown = look.coloured(detail, tone) if troubled else detail
-        return look.line(None, tone, step.name, shown, duration(step.seconds))
+        return look.line(None, tone, step.name, shown, _took(step))
+
+
+def _took(step: Step) -> str:
+    """Nothing for what took no time worth telling."""
+    return duration(step.seconds) if step.seconds and step.seconds >= 0.005 else ""

@@ -66,6 +66,11 @@ def test_two_calls_of_one_tool_in_one_step_keep_their_own_results() -> None:
     assert [row.detail for row in view.rows()] == ['{"n": 1} → r1', '{"n": 2} → r2']
 
 
+def test_a_model_call_says_which_model_how_much_and_what_it_wants() -> None:
+    details = [row.detail for row in after(1).rows() if row.what == "model"]
+    assert details == ["gpt-4o · 412 → 38 tokens · wants echo", "gpt-4o · 480 → 21 tokens · answers"]
+
+
 def test_a_failed_tool_is_red_and_says_why() -> None:
     call = Event(EventType.TOOL_CALL, {"tool": "t", "arguments": {}}, 1, START, run=LOOP_RUN, iteration=1, step=1)
     error = Event(
