@@ -20,8 +20,9 @@ from kaos_ext.kube.objects import PODS, Object, WatchType
 from kaos_ext.model import names
 from kaos_ext.model.errors import KaosError
 from kaos_ext.model.names import Kind
+from kaos_operator.children import RESOURCES
 from kaos_operator.connection import Renewing
-from kaos_operator.reconcile import CHILDREN, Reconciler
+from kaos_operator.reconcile import Reconciler
 from kaos_operator.render.pods import digest
 from kaos_operator.settings import Settings
 from kaos_operator.world import Key, World, owner, pod_owner, registry_data
@@ -98,7 +99,7 @@ class Operator:
     # -- what they own -------------------------------------------------------------------------------------------------
 
     def _watch_children(self) -> None:
-        for kind, resource in CHILDREN.items():
+        for kind, resource in RESOURCES.items():
             where = (resource.group, resource.version, resource.plural)
             kopf.index(*where, id="children", labels=MANAGED, registry=self.registry)(_child_indexed(kind))
             kopf.on.event(*where, id=f"{resource.plural}-changed", labels=MANAGED, registry=self.registry)(

@@ -15,68 +15,27 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Protocol
 
-from kaos_ext.kube.objects import (
-    CONFIGMAPS,
-    DEPLOYMENTS,
-    EVENTS,
-    PERSISTENTVOLUMECLAIMS,
-    SERVICES,
-    ApiError,
-    Object,
-    PatchType,
-    Propagation,
-    Resource,
-    is_not_found,
-)
+from kaos_ext.kube.objects import EVENTS, ApiError, Object, PatchType, Resource, is_not_found
 from kaos_ext.model import names
-from kaos_ext.model.errors import KaosError, NotReadyError
+from kaos_ext.model.errors import KaosError
 from kaos_ext.model.names import Kind
+from kaos_operator.api import Api
+from kaos_operator.children import Children
 from kaos_operator.render import Rendered, render
 from kaos_operator.render.context import failed
 from kaos_operator.render.dependencies import references as agent_references
 from kaos_operator.render.pod_state import trouble
-from kaos_operator.render.pods import digest, references
-from kaos_operator.render.status import covers, desired_status, status_differs, transitions
-from kaos_operator.tools import Services, ToolsError, list_tools
-from kaos_operator.world import Key, World, owner
+from kaos_operator.render.pods import references
+from kaos_operator.render.status import desired_status, status_differs, transitions
+from kaos_operator.tools import ToolsError, list_tools
+from kaos_operator.world import Key, World
 
 log = logging.getLogger(__name__)
 
-CHILDREN = {r.kind: r for r in (DEPLOYMENTS, SERVICES, CONFIGMAPS, PERSISTENTVOLUMECLAIMS)}
 RESOURCES = {kind: Resource(names.GROUP, names.VERSION, kind.plural, kind.value) for kind in Kind}
 FIRST_RETRY, LONGEST_RETRY = 0.2, 30.0
 TOOL_ATTEMPTS = 5
-
-
-class Api(Services, Protocol):
-    """What the operator asks of the API server; `kaos_ext.kube.client.KubeClient` is one."""
-
-    async def create(self, resource: Resource, object: Object, namespace: str | None = None) -> Object: ...
-
-    async def patch(
-        self,
-        resource: Resource,
-        name: str,
-        patch: Any,
-        namespace: str | None = None,
-        *,
-        type: PatchType = PatchType.MERGE,
-        subresource: str | None = None,
-        field_manager: str | None = None,
-        force: bool = False,
-    ) -> Object: ...
-
-    async def delete(
-        self,
-        resource: Resource,
-        name: str,
-        namespace: str | None = None,
-        *,
-        propagation: Propagation | None = None,
-        uid: str | None = None,
-    ) -> Object: ...
 
 
 def _now() -> str:
@@ -90,7 +49,7 @@ class Reconciler:
         self._api, self._world, self._now = api, world, now
         self._dirty: dict[Key, asyncio.Event] = {}
         self._workers: dict[Key, asyncio.Task[None]] = {}
-        self._applied: dict[tuple[str, str, str], str] = {}
+        self._children = Children(api, world)
         self._reads: dict[Key, set[tuple[str, str]]] = {}
         self._tools: dict[Key, tuple[str, list[str] | None]] = {}
         self._asking: dict[Key, asyncio.Task[None]] = {}
@@ -107,8 +66,7 @@ class Reconciler:
 
     def child_deleted(self, child: Object) -> None:
         """A child went: it is to be applied again."""
-        metadata = child["metadata"]
-        self._applied.pop((child["kind"], metadata["namespace"], metadata["name"]), None)
+        self._children.deleted(child)
 
     def content_changed(self, kind: str, namespace: str, name: str) -> None:
         """A ConfigMap or Secret changed: who reads it."""
@@ -176,7 +134,8 @@ class Reconciler:
         if rendered.children is not None:
             self._remember_reads(key, rendered.children)
             try:
-                await self._apply_all(resource, rendered.children)
+                for gone in await self._children.apply(resource, rendered.children):
+                    await self._event(resource, "Normal", "Pruned", f"{gone} is not wanted any more")
             except ApiError as error:
                 if not _permanent(error):
                     raise
@@ -185,80 +144,6 @@ class Reconciler:
         await self._tell(key, resource, rendered)
         if refused is not None:
             raise refused
-
-    async def _apply_all(self, resource: Object, children: list[Object]) -> None:
-        present = self._world.children_of(resource)
-        # what a pod mounts is there before the pod
-        before = [child for child in children if child["kind"] in ("ConfigMap", "PersistentVolumeClaim")]
-        after = [child for child in children if child not in before]
-        for group in (before, after):
-            await asyncio.gather(*(self._apply(child, present.get(_name(child))) for child in group))
-        wanted = {_name(child) for child in children}
-        for name, child in present.items():
-            # a claim holds data: it stays until its owner goes
-            if name not in wanted and name[0] != "PersistentVolumeClaim":
-                await self._prune(resource, child)
-
-    async def _apply(self, child: Object, live: Object | None) -> None:
-        metadata = child["metadata"]
-        place = (child["kind"], metadata["namespace"], metadata["name"])
-        stamp, uid = digest(child), metadata["ownerReferences"][0]["uid"]
-        former = self._world.child(*place) if live is None else None
-        if former is not None and (owner(former) or ("", uid))[1] != uid:
-            # of a resource of the same name that is gone; its deletion wakes us
-            raise NotReadyError(f"the former {child['kind']} {metadata['name']} is not gone yet")
-        if live is not None:
-            seen = (live["metadata"].get("annotations") or {}).get(names.APPLIED_HASH)
-            if seen == stamp and covers(live, child):
-                return
-        elif self._applied.get(place) == f"{uid} {stamp}":
-            return  # written a moment ago, not seen yet
-        resource = CHILDREN[child["kind"]]
-        if live is not None and child["kind"] == "Deployment":
-            await self._change_strategy(child, live)
-        stamped = {**child, "metadata": {**metadata, "annotations": {names.APPLIED_HASH: stamp}}}
-        await self._api.patch(
-            resource,
-            metadata["name"],
-            stamped,
-            metadata["namespace"],
-            type=PatchType.APPLY,
-            field_manager=names.OPERATOR,
-            force=True,
-        )
-        self._applied[place] = f"{uid} {stamp}"
-
-    async def _change_strategy(self, child: Object, live: Object) -> None:
-        """As a whole: parts of the old one that the server filled in would not go by apply, and refuse the new."""
-        wanted = child["spec"]["strategy"]
-        if (live["spec"].get("strategy") or {}).get("type") == wanted["type"]:
-            return
-        patch = [{"op": "replace", "path": "/spec/strategy", "value": wanted}]
-        metadata = child["metadata"]
-        await self._api.patch(
-            DEPLOYMENTS,
-            metadata["name"],
-            patch,
-            metadata["namespace"],
-            type=PatchType.JSON,
-            field_manager=names.OPERATOR,
-        )
-
-    async def _prune(self, resource: Object, child: Object) -> None:
-        metadata = child["metadata"]
-        try:
-            await self._api.delete(
-                CHILDREN[child["kind"]],
-                metadata["name"],
-                metadata["namespace"],
-                propagation=Propagation.BACKGROUND,
-                uid=metadata["uid"],
-            )
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
-        self.child_deleted(child)
-        await self._event(resource, "Normal", "Pruned", f"{child['kind']} {metadata['name']} is not wanted any more")
 
     async def _tell(self, key: Key, resource: Object, rendered: Rendered) -> None:
         deployment = self._world.children_of(resource).get(("Deployment", names.child(key.kind, key.name)))
@@ -364,10 +249,6 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._reads.pop(key, None)
         self._tools.pop(key, None)
-
-
-def _name(child: Object) -> tuple[str, str]:
-    return child["kind"], child["metadata"]["name"]
 
 
 def _permanent(error: ApiError) -> bool:
