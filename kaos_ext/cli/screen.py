@@ -72,13 +72,14 @@ class Screen:
         """Without a terminal: one line whenever a step has something new to say."""
         for step in progress.steps:
             said = (step.state.value, step.detail)
-            if step.state is StepState.PENDING or self._told.get(step.name) == said:
+            if step.state in (StepState.PENDING, StepState.FAILED) or self._told.get(step.name) == said:
                 continue
             self._told[step.name] = said
             if step.state is StepState.DONE:
                 self._say(clean(f"{step.name}: ready" + (f" ({step.detail})" if step.detail else "")))
             else:
-                self._say(clean(f"{progress.title} {step.name}: {step.detail or step.state.value}"))
+                waits = "waiting for " if progress.title == "waiting for" else ""
+                self._say(clean(f"{waits}{step.name}: {step.detail or step.state.value}"))
 
     def _say(self, text: str) -> None:
         if self._terminal is not None:

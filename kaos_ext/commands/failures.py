@@ -30,7 +30,8 @@ def view_of(error: BaseException) -> ErrorView:
         details = error.details
         if isinstance(error, ApiError):
             details = (*details, *(_cause(cause) for cause in error.causes))
-        return ErrorView(error.message, error.hint, tuple(dict.fromkeys(details)))
+        # What the message says already is not said again.
+        return ErrorView(error.message, error.hint, tuple(d for d in dict.fromkeys(details) if d not in error.message))
     return ErrorView(f"{type(error).__name__}: {error}", hint="-v shows where")
 
 

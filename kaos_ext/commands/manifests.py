@@ -93,4 +93,6 @@ async def _apply(kube: KubeClient, item: Object, force: bool, field_manager: str
 def _next(error: ApiError) -> str:
     if error.reason == "Conflict":
         return "--force takes the fields over"
-    return "mend that field and apply again" if error.code == 422 or error.code == 400 else error.hint
+    if "field not declared in schema" in error.message:
+        return "kubectl explain names the fields there are; mend it and apply again"
+    return "mend that field and apply again" if error.code in (400, 422) else error.hint

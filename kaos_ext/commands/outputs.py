@@ -15,6 +15,8 @@ from kaos_ext.model.names import Kind
 from kaos_ext.views import Card, Cell, Line, State, Table, Tone
 from kaos_ext.views.durations import duration, span
 
+TROUBLE = frozenset({"Progressing", "MemoryDegraded", "Degraded", "Stalled", "Suspended"})
+"""Conditions whose absence is the good news."""
 PHASE_TONE = {"Ready": Tone.DONE, "Failed": Tone.FAILED, "Waiting": Tone.WAITING, "Pending": Tone.WORKING}
 
 
@@ -114,7 +116,7 @@ def card(item: Object, spoken: Spoken) -> Card:
     fields = [(label, value) for label, value in _fields(item, spoken) if value]
     lines = [
         Line(
-            Tone.DONE if condition.get("status") == "True" else Tone.WAITING,
+            Tone.DONE if (condition.get("status") == "True") != (condition.get("type") in TROUBLE) else Tone.WAITING,
             str(condition.get("type", "")),
             str(condition.get("message") or ""),
             str(condition.get("reason") or ""),

@@ -91,7 +91,8 @@ async def wait_operator(session: Session, kube: KubeClient, namespace: str, pati
     def tell(item: Object | None) -> None:
         took = time.monotonic() - began
         state = StepState.DONE if operator_ready(item) else StepState.WAITING
-        session.report(Steps("waiting for", "operator", (Step("operator", state, _condition(item), took),), took))
+        step = Step("operator", state, "" if state is StepState.DONE else _condition(item), took)
+        session.report(Steps("waiting for", "operator", (step,), took))
 
     try:
         await kube.wait(DEPLOYMENTS, names.OPERATOR, namespace, operator_ready, patience, on_change=tell)

@@ -20,6 +20,8 @@ from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.views import Step, Steps, StepState
 
 TICK_SECONDS = 1.0
+UNSEEN_SECONDS = 3.0
+"""An operator that works has written a status by then."""
 
 
 class Verdict(StrEnum):
@@ -64,13 +66,14 @@ class _Seen:
     item: Object | None = None
     pods: dict[str, Object] = field(default_factory=dict)
 
-    def detail(self) -> str:
+    def detail(self, waited: float = 0) -> str:
         status = (self.item or {}).get("status") or {}
         parts = [": ".join(str(part) for part in (status.get("phase"), status.get("message")) if part)]
         for name, pod in sorted(self.pods.items()):
             if not pod["metadata"].get("deletionTimestamp") and (why := trouble(pod)):
                 parts.append(f"pod {name}: {why}")
-        return " · ".join(part for part in parts if part) or "nobody has looked at it yet: is the operator running?"
+        unseen = "the operator has not looked at it" + (": kaos system status" if waited > UNSEEN_SECONDS else " yet")
+        return " · ".join(part for part in parts if part) or unseen
 
 
 async def until_ready(session: Session, spoken: Spoken, name: str, patience: float, generation: int = 0) -> Object:
@@ -80,7 +83,7 @@ async def until_ready(session: Session, spoken: Spoken, name: str, patience: flo
 
     def tell(state: StepState) -> None:
         took = time.monotonic() - began
-        step = Step(f"{spoken.word} {name}", state, "" if state is StepState.DONE else seen.detail(), took)
+        step = Step(f"{spoken.word} {name}", state, "" if state is StepState.DONE else seen.detail(took), took)
         session.report(Steps("waiting for", f"{spoken.word}/{name}", (step,), took))
 
     pods = asyncio.create_task(_follow_pods(kube, spoken, name, seen, lambda: tell(StepState.WAITING)))
@@ -113,7 +116,8 @@ async def _settled(
 
     def note(item: Object | None) -> None:
         seen.item = item
-        changed()
+        if not settled(item):
+            changed()
 
     try:
         item = await kube.wait(spoken.resource, name, kube.namespace, settled, patience, on_change=note)
@@ -153,8 +157,8 @@ async def _not_ready(
 ) -> NotReadyError:
     kind = spoken.kind.value
     details = [f"pod {pod}: {why}" for pod, item in sorted(seen.pods.items()) if (why := trouble(item))]
-    details += await warnings(kube, [name, *seen.pods])
     message = str(((seen.item or {}).get("status") or {}).get("message") or seen.detail())
+    details += [said for said in await warnings(kube, [name, *seen.pods]) if message not in said]
     if found is Verdict.FAILED:
         return NotReadyError(
             f"{kind} {name} failed: {message}", hint=f"kaos {spoken.word} get {name}", details=tuple(details)

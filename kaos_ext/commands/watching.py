@@ -27,8 +27,8 @@ from kaos_ext.views.agent import AgentLive, Link
 from kaos_ext.views.durations import clock
 from kaos_ext.views.markup import one_line
 
-RECENT = 60
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.2, 3.0
+RECENT = 24
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 3.0
 
 
 def is_end(event: Event) -> bool:
@@ -58,7 +58,7 @@ async def _limited(
     ask: Caller, name: str, namespace: str, iterations: int | None, patience: float | None
 ) -> AsyncGenerator[Update, None]:
     """Until so many iterations have ended, or the time is over."""
-    ended, began = 0, time.monotonic()
+    ended, before, began = 0, None, time.monotonic()
     async with aclosing(follow(ask, name, namespace)) as updates:
         while True:
             left = None if patience is None else patience - (time.monotonic() - began)
@@ -68,7 +68,10 @@ async def _limited(
             except (TimeoutError, StopAsyncIteration):
                 return
             yield update
-            if event is not None and is_end(event):
+            if before is None and isinstance(update.view, AgentLive) and update.view.link is Link.LIVE:
+                state = update.view.state
+                before = state.iteration - 1 if state.open else state.iteration
+            if event is not None and is_end(event) and event.iteration > (before or 0):
                 ended += 1
             if iterations is not None and ended >= iterations:
                 return
@@ -106,8 +109,8 @@ async def follow(ask: Caller, name: str, namespace: str) -> AsyncGenerator[tuple
         if (changed.note, changed.link) != (view.note, view.link):
             yield Update(changed, f"◌ {why}", {"waiting": why}), None
         view = changed
-        failures += 1
         await asyncio.sleep(min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(failures, 5)))
+        failures += 1
 
 
 async def _recent(ask: Caller, view: AgentLive) -> AgentLive:

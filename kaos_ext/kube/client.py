@@ -231,21 +231,31 @@ class KubeClient(Connection):
         *,
         labels: str = "",
         fields: str = "",
+        after: ObjectList | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Everything there is as ADDED, then every change, for ever; survives ended watches and lost connections."""
+        """Everything there is as ADDED (what is not in the list `after`), then every change, for ever.
+
+        Ended watches, expired versions and lost connections are gone on from, without gap and without double.
+        """
         standing = Following()
+        if after is not None:
+            standing.listed(after)
         scope = {"labels": labels, "fields": fields}
         while True:
             try:
                 if standing.resource_version is None:
                     for event in standing.listed(await self.list(resource, namespace, **scope)):
                         yield event
-                version = standing.resource_version or ""
+                version, quiet = standing.resource_version or "", True
                 async with aclosing(self.watch(resource, namespace, resource_version=version, **scope)) as changes:
                     async for change in changes:
+                        quiet = False
                         passed = standing.received(change)
                         if passed is not None:
                             yield passed
+                if quiet:
+                    # A server that ends every watch at once must not be asked in a circle.
+                    await asyncio.sleep(standing.failed())
             except ApiError as error:
                 if not is_expired(error):
                     raise
@@ -266,33 +276,28 @@ class KubeClient(Connection):
         on_change: Callable[[Object | None], None] | None = None,
     ) -> Object | None:
         """Until `predicate` says so of the object (None while it does not exist); NotReadyError after `timeout`."""
-        seen: Object | None = None
+        place, selector = namespace or self.namespace, f"metadata.name={name}"
+
+        def enough(item: Object | None) -> bool:
+            if on_change:
+                on_change(item)
+            return predicate(item)
+
         try:
             async with asyncio.timeout(timeout):
-                seen = await self._seen(resource, name, namespace)
-                if on_change:
-                    on_change(seen)
-                if predicate(seen):
+                # The watch begins where this list ends: what happens between two requests is not missed.
+                now = await self.list(resource, place, fields=selector)
+                seen = now.items[0] if now.items else None
+                if enough(seen):
                     return seen
-                selector = f"metadata.name={name}"
-                async with aclosing(self.follow(resource, namespace or self.namespace, fields=selector)) as changes:
+                async with aclosing(self.follow(resource, place, fields=selector, after=now)) as changes:
                     async for change in changes:
                         seen = None if change.type is WatchType.DELETED else change.object
-                        if on_change:
-                            on_change(seen)
-                        if predicate(seen):
+                        if enough(seen):
                             return seen
         except TimeoutError:
             raise NotReadyError(f"{resource.kind} {name} did not get there within {timeout:g} s") from None
         raise NotReadyError(f"{resource.kind} {name}: the server stopped answering")
-
-    async def _seen(self, resource: Resource, name: str, namespace: str | None) -> Object | None:
-        try:
-            return await self.get(resource, name, namespace)
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise
 
     # -- pods and services -----------------------------------------------------------------------------------------
 

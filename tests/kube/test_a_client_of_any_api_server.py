@@ -149,6 +149,20 @@ async def test_waiting_sees_a_change_that_comes_later_and_the_absence_of_an_obje
     assert await gone is None
 
 
+async def test_waiting_for_the_end_of_an_object_does_not_miss_one_that_ends_between_two_requests() -> None:
+    cluster = FakeCluster()
+    cluster.put(f"{HERE}/configmaps/c", {"metadata": {"name": "c"}})
+
+    def refuse(request: Request) -> FakeResponse | None:
+        if request.params.get("watch"):
+            cluster.remove(f"{HERE}/configmaps/c")
+            cluster.refuse = lambda request: None
+        return None
+
+    cluster.refuse = refuse
+    assert await cluster.client().wait(CONFIGMAPS, "c", "here", lambda item: item is None, timeout=5) is None
+
+
 async def test_waiting_too_long_is_an_error_that_says_how_long() -> None:
     with pytest.raises(NotReadyError, match=r"within 0\.05 s"):
         await FakeCluster().client().wait(CONFIGMAPS, "c", "here", lambda item: item is not None, timeout=0.05)
