@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -26,8 +27,12 @@ def main() -> int:
         if not endpoint().plugin:
             # kopf looks for the official client only to offer its models and its login; it takes a second to import
             sys.modules.setdefault("kubernetes", None)  # type: ignore[arg-type]
+        # a collector that runs while modules and classes are made finds nothing
+        gc.disable()
         from kaos_operator.handlers import run
 
+        gc.enable()
+        gc.freeze()
         run()
     except KaosError as error:
         print(f"{error} ({error.hint})" if error.hint else str(error), file=sys.stderr)
