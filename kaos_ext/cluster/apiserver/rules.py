@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kaos_ext.cluster.apiserver import validation
 from kaos_ext.cluster.apiserver.apply.server_side import track_update
 from kaos_ext.cluster.apiserver.defaults import prepare
 from kaos_ext.cluster.apiserver.metadata import timestamp
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema import builtin
-from kaos_ext.cluster.apiserver.schema.crd import crd_errors
 from kaos_ext.cluster.apiserver.schema.decoding import decode_metadata
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.kube.objects import Object
@@ -41,11 +41,10 @@ def complaints(served: Served, new: Object, old: Object | None, subresource: str
     """What is wrong with the fields of a new object, or of a change of an old one."""
     if subresource == "binding":
         return []
+    found = validation.complaints(gvk(served), new, old, subresource)
     if served.definition is not None:
-        return served.definition.version(served.version).schema.validate(new)
-    if served.storage == "apiextensions.k8s.io/customresourcedefinitions":
-        return crd_errors(new, old)
-    return []
+        found += served.definition.version(served.version).schema.validate(new)
+    return found
 
 
 def managed_fields(
