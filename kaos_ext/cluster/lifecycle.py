@@ -127,6 +127,10 @@ async def stop_cluster(
             config = load_config(root)
         except FileNotFoundError:
             raise _no_cluster(name) from None
+        except KaosError:
+            if not delete_state:
+                raise
+            config = ClusterConfig(root=root, name=name, port=0, octet=0)  # its paths are all that is needed now
         ran = await _stop(config, on_progress)
         if delete_state:
             on_progress("deleting the state")
@@ -175,7 +179,8 @@ def _no_cluster(name: str) -> NotFoundError:
 def _known() -> list[ClusterConfig]:
     found = []
     for file in sorted((kaos_home() / "clusters").glob("*/config.json")):
-        with contextlib.suppress(FileNotFoundError):
+        # A damaged one is told of by the command that names it; it must not get in the way of the others.
+        with contextlib.suppress(FileNotFoundError, KaosError):
             found.append(load_config(file.parent))
     return found
 

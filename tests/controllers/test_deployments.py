@@ -227,3 +227,17 @@ async def test_a_pod_without_a_node_says_why_and_is_bound_when_one_comes(cluster
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     cluster.client.put(NODES, {"metadata": {"name": "n2"}, "spec": {}, "status": ready})
     await cluster.until(available(cluster, 1))
+
+
+async def test_min_ready_seconds_reach_the_replicaset_and_delay_availability(
+    cluster: Any, make_deployment: Make
+) -> None:
+    await cluster.client.create(DEPLOYMENTS, make_deployment(1), "default")
+    await cluster.until(available(cluster, 1))
+    await change(cluster, {"minReadySeconds": 3600})
+    await cluster.until(lambda: web(cluster)["status"].get("unavailableReplicas") == 1)
+    (replicaset,) = cluster.client.all(REPLICASETS)
+    assert replicaset["spec"]["minReadySeconds"] == 3600
+    assert condition(web(cluster), "Progressing")["reason"] == "NewReplicaSetAvailable"
+    await change(cluster, {"minReadySeconds": 0})
+    await cluster.until(available(cluster, 1))

@@ -320,3 +320,16 @@ async def test_a_cluster_that_nobody_uses_stops_itself_and_keeps_its_state(home:
     assert running.is_running() and server.is_running(), "a workload keeps the cluster"
     api.call("DELETE", DEPLOYMENTS.path("default", "server"))
     await until(lambda: not processes(home), "every process is gone")
+
+
+async def test_a_damaged_cluster_is_named_gets_in_nobodys_way_and_can_be_removed(home: Path) -> None:
+    from kaos_ext.model.errors import KaosError
+
+    config = await start("broken")
+    config.file.write_text("{")
+    with pytest.raises(KaosError, match=r"config\.json is damaged") as caught:
+        await start("broken")
+    assert "--delete" in caught.value.hint
+    assert await list_clusters() == []
+    assert await stop_cluster("broken", delete_state=True)
+    assert not config.root.exists() and processes(home) == []

@@ -140,6 +140,8 @@ class DeploymentController(Controller):
         patch: Object = {"metadata": {"annotations": dict(scale.annotations)}}
         if scale.replicas != before:
             patch["spec"] = {"replicas": scale.replicas}
+        if scale.min_ready_seconds is not None:
+            patch.setdefault("spec", {})["minReadySeconds"] = scale.min_ready_seconds
         stored = await self._patch_set(scale.replicaset, patch)
         if scale.replicas != before:
             self._scaled(deployment, stored, before, scale.replicas)

@@ -29,11 +29,13 @@ _LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: names stay free of words
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Set a ReplicaSet's size; `annotations` are merged in the same write."""
+    """Set a ReplicaSet's size; `annotations` are merged, and minReadySeconds set, in the same write."""
 
     replicaset: Object
     replicas: int
     annotations: Mapping[str, str]
+    min_ready_seconds: int | None = None
+    """None: as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,8 @@ def plan(deployment: Object, replicasets: Sequence[Object], pods_of_old: int) ->
     if not paused:
         target = scales.get(new["metadata"]["uid"]) or _scale(deployment, new, replicas_of(new))
         history = _history(new, revision)
-        put(
-            Scale(new, target.replicas, {**_inherited(deployment), **target.annotations, **history, REVISION: revision})
-        )
+        annotations = {**_inherited(deployment), **target.annotations, **history, REVISION: revision}
+        put(Scale(new, target.replicas, annotations, deployment["spec"].get("minReadySeconds", 0)))
     changed = tuple(scale for scale in scales.values() if _changes(scale))
     return Step(
         scale=changed,
@@ -292,6 +293,9 @@ def _history(replicaset: Object, revision: str) -> dict[str, str]:
 
 def _changes(scale: Scale) -> bool:
     annotations = scale.replicaset["metadata"].get("annotations") or {}
+    patience = scale.replicaset["spec"].get("minReadySeconds", 0)
+    if scale.min_ready_seconds not in (None, patience):
+        return True
     return replicas_of(scale.replicaset) != scale.replicas or any(
         annotations.get(key) != value for key, value in scale.annotations.items()
     )
