@@ -90,7 +90,7 @@ async def test_a_reply_may_come_as_an_event_stream_and_in_pages() -> None:
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        ({"content": [{"type": "text", "text": "a"}, {"type": "image", "mimeType": "image/png"}]}, "a\n[image image/png]"),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "image", "mimeType": "a/b"}]}, "a\n[image a/b]"),
         ({"content": [], "structuredContent": {"x": 1}}, '{"x": 1}'),
     ],
 )  # fmt: skip

@@ -44,8 +44,13 @@ def test_a_function_says_that_it_may_be_repeated() -> None:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("def (", "line 1"), ("\n1/0\n", "line 2: ZeroDivisionError"), ("exit(3)", "line 1: SystemExit"), ("x = 1", "no function")],
-)  # fmt: skip
+    [
+        ("def (", "line 1"),
+        ("\n1/0\n", "line 2: ZeroDivisionError"),
+        ("exit(3)", "line 1: SystemExit"),
+        ("x = 1", "no function"),
+    ],
+)
 def test_source_that_fails_names_the_line(source: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         tools_of(source)

@@ -62,6 +62,8 @@ class Run:
     async def drive(self, control: Control) -> RunState:
         """Work until the run is over or the process is to stop; the current action is always finished first."""
         while not control.stopping.is_set():
+            # A loop without a pause, on answers that need no waiting, must leave room for requests.
+            await asyncio.sleep(0)
             self.state = replace(self.state, suspended=control.suspended)
             try:
                 for action in loop.decide(self.state, self._with.clock()):

@@ -1,0 +1,75 @@
+"""Everything an agent answers over HTTP. Routes exist from the first moment; until the agent is up they say 503."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from kaos_ext.runtime.agent.a2a import A2A
+from kaos_ext.runtime.agent.card import card
+from kaos_ext.runtime.agent.chat import Chat
+from kaos_ext.runtime.agent.memory import Memory
+from kaos_ext.runtime.agent.service import AgentService
+from kaos_ext.runtime.shell import Shell
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Surface:
+    """`up(service)` puts an agent behind the routes."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        for method, path in (
+            ("GET", "/.well-known/agent-card.json"),
+            ("GET", "/.well-known/agent.json"),
+            ("GET", "/.well-known/agent"),
+            ("GET", "/tools"),
+            ("GET", "/loop"),
+            ("GET", "/memory/events"),
+            ("GET", "/memory/events/stream"),
+            ("GET", "/memory/sessions"),
+            ("POST", "/v1/chat/completions"),
+            ("POST", "/"),
+        ):
+            shell.app.router.add_route(method, path, self._handle)
+
+    def up(self, service: AgentService) -> None:
+        memory = Memory(self._shell, service.journal, enabled=service.settings.memory)
+
+        async def loop(request: web.Request) -> web.Response:
+            return web.json_response(service.loop_state.to_json())
+
+        async def cards(request: web.Request) -> web.Response:
+            tools = await service.tools.all(live=True)
+            return web.json_response(card(service.settings, tools, asked_at=f"{request.scheme}://{request.host}"))
+
+        async def tools(request: web.Request) -> web.Response:
+            listed = [
+                {"name": tool.name, "description": tool.description, "parameters_json_schema": dict(tool.schema)}
+                for tool in await service.tools.all(live=True)
+            ]
+            return web.json_response({"agent": service.settings.name, "tools": listed})
+
+        self._handlers = {
+            ("GET", "/.well-known/agent-card.json"): cards,
+            ("GET", "/.well-known/agent.json"): cards,
+            ("GET", "/.well-known/agent"): cards,
+            ("GET", "/tools"): tools,
+            ("GET", "/loop"): loop,
+            ("GET", "/memory/events"): memory.events,
+            ("GET", "/memory/events/stream"): memory.stream,
+            ("GET", "/memory/sessions"): memory.sessions,
+            ("POST", "/v1/chat/completions"): Chat(service).handle,
+            ("POST", "/"): A2A(service).handle,
+        }
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self._handlers.get((method, request.path))
+        if handler is None:
+            error = {"message": f"the agent is not up: {self._shell.not_ready}", "type": "api_error"}
+            return web.json_response({"error": error}, status=503, headers={"Retry-After": "1"})
+        return await handler(request)
