@@ -1,4 +1,4 @@
-"""Everything the operator writes is a valid object of the real API, by its published schemas; unknown fields are not."""
+"""What the operator writes is valid by the published schemas of the real API; unknown fields are refused."""
 
 from __future__ import annotations
 
