@@ -60,8 +60,9 @@ def _apply(document: Any, operation: dict[str, Any]) -> None:
                 raise _refused(f"{source} does not exist")
             _remove(document, source)
         else:
-            value = copy.deepcopy(_get(document, source))
-        _add(document, path, None if value is _MISSING else value)
+            value = _get(document, source)
+            value = None if value is _MISSING else copy.deepcopy(value)
+        _add(document, path, value)
     elif kind == "test":
         found = _get(document, path)
         if not _same(None if found is _MISSING else found, operation.get("value")):

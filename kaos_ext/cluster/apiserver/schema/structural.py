@@ -41,6 +41,19 @@ METADATA_FIELDS = frozenset(
     }
 )
 """The members of ObjectMeta; a custom resource has these whatever its schema says."""
+_BLOCKING = frozenset(
+    {
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+        "FieldValueNotSupported",
+    }
+)
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
 _TYPE_FIELDS = frozenset({"apiVersion", "kind", "metadata"})
 
 
@@ -52,6 +65,8 @@ class Schema:
     _default: _Defaulter | None
     _prune: _Pruner | None
     _validate: Callable[[Any, str, list[FieldError]], None] | None
+    has_rules: bool = False
+    """Whether some place has `x-kubernetes-validations`; the rules themselves are not evaluated here."""
 
     def default(self, obj: Any) -> Any:
         """Fill what is missing (or null where null is not allowed) from the schema's defaults."""
@@ -77,6 +92,8 @@ class Schema:
         errors: list[FieldError] = []
         if self._validate is not None:
             self._validate(obj, path, errors)
+        if self.has_rules and any(error.reason in _BLOCKING for error in errors):
+            errors.append(FieldError("<nil>", "FieldValueInvalid", f"Invalid value: null: {_UNCHECKED}"))
         return errors
 
 
@@ -90,7 +107,14 @@ def compile_schema(
         compiler.defaulter(openapi),
         compiler.pruner(openapi, resource),
         compile_values(openapi, components or {}, resource=resource),
+        _has_rules(openapi),
     )
+
+
+def _has_rules(node: Any) -> bool:
+    if isinstance(node, Mapping):
+        return bool(node.get("x-kubernetes-validations")) or any(_has_rules(child) for child in node.values())
+    return isinstance(node, list) and any(_has_rules(child) for child in node)
 
 
 def reference(node: Mapping[str, Any]) -> str | None:
