@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from kaos_ext.notebook.watches import Watches
 
 
+WAITING = "waiting for"
+
+
 class Runner:
     """How this notebook runs commands."""
 
@@ -50,7 +53,11 @@ class Runner:
         if parsed.verb is not None and parsed.verb.words == ("agent", "watch"):
             return self._watch(parsed)
         progress = Progress(self._live, self._refresh)
-        answer = self._background.run(self._finish(parsed, options, progress), tick=progress.tick)
+        try:
+            answer = self._background.run(self._finish(parsed, options, progress), tick=progress.tick)
+        except BaseException:
+            progress.flush()
+            raise
         progress.finish(answer.view)
         return progress.answer(answer)
 
@@ -117,6 +124,12 @@ class Progress:
             else:
                 self._frame.draw(view)
 
+    def flush(self) -> None:
+        """Draw what was reported last: what it waited for when it failed or was interrupted."""
+        self.tick()
+        if self._frame is not None:
+            self._frame.flush()
+
     def finish(self, last: View) -> None:
         """Draw the final state; an answer that only repeats or completes it takes its place."""
         self.tick()
@@ -125,7 +138,7 @@ class Progress:
         shown = self._frame.view
         if isinstance(shown, Steps) and isinstance(last, Note):
             waited = [f"{step.name} ready after {duration(step.seconds)}" for step in shown.steps if step.seconds]
-            self._notes = [*waited, *self._notes]
+            self._notes = [*(waited if shown.title == WAITING else ()), *self._notes]
         elif type(shown) is not type(last):
             self._frame.flush()
             return
