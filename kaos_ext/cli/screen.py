@@ -76,7 +76,7 @@ class Screen:
                 continue
             self._told[step.name] = said
             if step.state is StepState.DONE:
-                self._say(clean(f"{step.name}: ready" + (f" ({step.detail})" if step.detail else "")))
+                self._say(clean(f"{step.name}: {step.detail or 'ready'}"))
             else:
                 waits = "waiting for " if progress.title == "waiting for" else ""
                 self._say(clean(f"{waits}{step.name}: {step.detail or step.state.value}"))

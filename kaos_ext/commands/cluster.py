@@ -110,11 +110,12 @@ async def _install(session: Session, kube: KubeClient, progress: Progress, patie
     await apply_install(kube, install_objects(names.SYSTEM_NAMESPACE))
 
     def tell(view: Steps | Note) -> None:
-        if isinstance(view, Steps):
+        # What the operator's readiness means is said below, once.
+        if isinstance(view, Steps) and view.steps[0].state is not StepState.DONE:
             progress.to("operator", view.steps[0].state, view.steps[0].detail)
 
     await wait_operator(Session(session.options, tell), kube, names.SYSTEM_NAMESPACE, patience)
-    progress.to("operator", StepState.DONE, f"namespace {names.SYSTEM_NAMESPACE}")
+    progress.to("operator", StepState.DONE, f"ready in namespace {names.SYSTEM_NAMESPACE}")
 
 
 def _make_current(config: ClusterConfig) -> str:
