@@ -31,7 +31,7 @@ class Terminal:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self._console = Console(file=stream, highlight=False, no_color=bool(os.environ.get("NO_COLOR")), soft_wrap=True)
+        self._console = Console(file=stream, highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
         self._moving: Live | None = None
 
     def steps(self, steps: Steps) -> None:
@@ -64,7 +64,7 @@ def _cell(cell: object) -> Text:
 
 def _drawn(steps: Steps) -> Text:
     """The steps as lines; what is waited for is said in full."""
-    text = Text()
+    text = Text(overflow="fold")
     for number, step in enumerate(steps.steps):
         tone = TONE[step.state]
         text.append("\n" if number else "")

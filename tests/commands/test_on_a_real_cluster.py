@@ -48,15 +48,15 @@ def kaos(environment: dict[str, str]) -> Iterator[Run]:
     try:
         run("modelapi", "deploy", "api", "--wait")
         run("mcp", "deploy", "tools", "--params", SOURCE, "--wait")
-        run("agent", "deploy", "worker", "-a", "api", "-m", "gpt-4o", "--mcp", "tools", "--mock-response", CALL,
-            "--mock-response", "All is well.", "--autonomous", "look after it", "--auto-interval", "1", "--wait")  # fmt: skip
+        mocks = ("--mock-response", CALL, "--mock-response", "All is well.")
+        goal = ("--autonomous", "look after it", "--auto-interval", "1")
+        run("agent", "deploy", "worker", "-a", "api", "-m", "gpt-4o", "--mcp", "tools", *mocks, *goal, "--wait")
         yield run
     finally:
         run("down", "--delete", check=False)
         folder = environment["HOME"]
-        left = [
-            p.info for p in psutil.process_iter(["pid", "cmdline"]) if any(folder in w for w in p.info["cmdline"] or ())
-        ]
+        running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        left = [words for words in running if any(folder in word for word in words)]
         assert left == []
 
 
@@ -122,11 +122,8 @@ def _time(event: dict[str, str]) -> float:
 
 
 def test_watch_ends_after_the_iterations_that_were_asked_for(kaos: Run) -> None:
-    lines = [
-        json.loads(line)
-        for line in kaos("agent", "watch", "worker", "--iterations", "2", "--json").stdout.split("\n")
-        if line
-    ]
+    printed = kaos("agent", "watch", "worker", "--iterations", "2", "--json").stdout
+    lines = [json.loads(line) for line in printed.splitlines()]
     ends = [line["metadata"]["iteration"] for line in lines if line.get("event_type") == "iteration_finished"]
     assert ends[-1] == ends[-2] + 1 and lines[-1]["event_type"] == "iteration_finished"
 
