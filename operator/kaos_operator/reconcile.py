@@ -27,7 +27,7 @@ from kaos_operator.render.context import failed
 from kaos_operator.render.dependencies import references as agent_references
 from kaos_operator.render.pod_state import trouble
 from kaos_operator.render.pods import references
-from kaos_operator.render.status import desired_status, status_differs, transitions
+from kaos_operator.render.status import desired_status, rolled_out, status_differs, transitions
 from kaos_operator.tools import ToolsError, list_tools
 from kaos_operator.world import Key, World
 
@@ -210,8 +210,8 @@ class Reconciler:
         """The list known for the running pods; asks for it when there is none."""
         if rendered.tools_url is None or deployment is None:
             return None
-        if not (deployment.get("status") or {}).get("readyReplicas"):
-            return None
+        if not rolled_out(deployment):
+            return None  # an older pod may still answer
         template = deployment["spec"]["template"]["metadata"].get("annotations") or {}
         version = f"{deployment['metadata']['uid']} {template.get(names.POD_SPEC_HASH)}"
         known = self._tools.get(key)

@@ -284,6 +284,21 @@ async def test_the_tools_of_a_ready_server_are_asked_for_once(cluster: Any, mcps
     assert cluster.calls == 1
 
 
+async def test_tools_are_asked_of_the_newest_pods_only(cluster: Any, mcpserver: Any) -> None:
+    cluster.add(bare(mcpserver()))
+    await cluster.settle()
+    await cluster.pods_become_ready(Kind.MCPSERVER, "auto-echo")
+    cluster.add(
+        mcpserver(params="def more() -> str:\n return ''", status=cluster.get("MCPServer", "auto-echo")["status"])
+    )
+    cluster.get("Deployment", "mcpserver-auto-echo")["status"]["updatedReplicas"] = 0
+    await cluster.settle()
+    assert cluster.calls == 1
+    cluster.tools = b'data: {"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"more"}]}}'
+    await cluster.pods_become_ready(Kind.MCPSERVER, "auto-echo")
+    assert cluster.get("MCPServer", "auto-echo")["status"]["availableTools"] == ["more"]
+
+
 async def test_a_resource_on_its_way_out_is_left_to_the_garbage_collector(cluster: Any, modelapi: Any) -> None:
     resource = bare(modelapi())
     resource["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"

@@ -56,7 +56,7 @@ class _State:
         wanted = ((deployment or {}).get("spec") or {}).get("replicas", 1)
         self.ready = int(seen.get("readyReplicas") or 0) > 0
         self.progressing = next((c for c in seen.get("conditions") or [] if c.get("type") == "Progressing"), None)
-        self.current = deployment is not None and _observed(deployment)
+        self.current = deployment is not None and rolled_out(deployment)
         if rendered.phase is not None:
             self.phase, self.message = rendered.phase, rendered.message
         elif self._stuck() and not self.ready:
@@ -86,7 +86,8 @@ class _State:
         return Verdict("Progressing", True, "RollingOut", "the newest pods start")
 
 
-def _observed(deployment: Object) -> bool:
+def rolled_out(deployment: Object) -> bool:
+    """Whether only pods of the newest template run, and are ready."""
     seen = deployment.get("status") or {}
     wanted = (deployment.get("spec") or {}).get("replicas", 1)
     return bool(
