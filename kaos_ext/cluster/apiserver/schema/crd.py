@@ -426,7 +426,10 @@ def _lists(node: Object, path: str, found: list[FieldError]) -> None:
                 found.append(errors.invalid(f"{path}.x-kubernetes-list-map-keys[{index}]", key, why))
                 continue
             if key not in (items.get("required") or ()) and "default" not in declared:
-                why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+                why = (
+                    "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required "
+                    "property"
+                )
                 found.append(errors.required(f"{path}.items.properties[{key}].default", why))
     elif keys:
         why = "must be map if x-kubernetes-list-map-keys is non-empty"
@@ -443,11 +446,7 @@ def _default(node: Object, path: str, found: list[FieldError]) -> None:
         check(node["default"], "", wrong)
     for error in wrong:
         place = f"{path}.default" + (f".{error.path}" if error.path and not error.path.startswith("[") else error.path)
-        found.append(FieldError(place, _reason(error), error.message))
-
-
-def _reason(error: FieldError) -> str:
-    return error.reason
+        found.append(FieldError(place, error.reason, error.message))
 
 
 def _go_regexp(error: re.error, pattern: str) -> str:

@@ -159,7 +159,7 @@ def _message(name: str, data: memoryview) -> dict[str, Any]:
 
 def _zero_speaks(message: str, field: str, value: Any) -> bool:
     """Whether zero was said by the client: a pointer in Go, or a number or flag that is always written."""
-    go: str = table("golang.json.gz").get(f"io.{message}", {}).get(field, "")
+    go: str = table("golang.json.gz").get(f"io.k8s.{message.removeprefix('k8s.io.')}", {}).get(field, "")
     return go.startswith("*") or (go.startswith("!") and value != "")
 
 
