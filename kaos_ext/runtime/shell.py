@@ -57,7 +57,7 @@ class Shell:
         except OSError as error:
             raise KaosError(f"cannot listen on {self.host}:{self.port}: {error.strerror or error}") from error
         self.port = int(self._runner.addresses[0][1])
-        print(f"{self.kind} {self.name} listens on http://{self.host}:{self.port}", file=sys.stderr, flush=True)
+        log.info("%s %s listens on http://%s:%s", self.kind, self.name, self.host, self.port)
 
     def ready(self) -> None:
         self.not_ready = ""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from kaos_ext.model import podenv
+from kaos_ext.runtime.secrets import RedactingFormatter, secret_values
 
 
 def set_up_process(kind: str, name: str, env: Mapping[str, str]) -> None:
@@ -17,4 +18,6 @@ def set_up_process(kind: str, name: str, env: Mapping[str, str]) -> None:
     os.umask(0o077)
     level = (env.get(podenv.LOG_LEVEL) or "INFO").upper()
     known = {"TRACE": "DEBUG", "WARN": "WARNING"}.get(level, level)
-    logging.basicConfig(level=known if known in logging.getLevelNamesMapping() else "INFO", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter(secret_values(env)))
+    logging.basicConfig(level=known if known in logging.getLevelNamesMapping() else "INFO", handlers=[handler])

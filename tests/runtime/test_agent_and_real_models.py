@@ -138,7 +138,17 @@ def test_a_value_that_is_a_secret_never_reaches_the_log(processes: Processes, tm
     assert agent.terminate() == 0
     for file in tmp_path.iterdir():
         assert KEY.encode() not in file.read_bytes(), file.name
-    assert KEY not in agent.log
+    said = agent.log
+    assert KEY not in said and "iteration 1: Completed" in said
+
+
+def test_an_error_that_holds_a_secret_is_logged_without_it(processes: Processes) -> None:
+    env = agent_env(MODEL_API_URL=f"http://127.0.0.1:9/{KEY}", MODEL_NAME="m", UPSTREAM_TOKEN=KEY)
+    agent = processes.start("agent", env)
+    assert chat(agent, "hello").status == 502
+    assert agent.terminate() == 0
+    said = agent.log
+    assert KEY not in said and "[redacted]" in said
 
 
 def test_without_a_model_it_says_what_is_missing(processes: Processes) -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType
+from kaos_ext.runtime.secrets import Redactor
 from kaos_ext.store import LockedError, Log, Row, Schema, Sync, follow
 
 SCHEMA = Schema(
@@ -31,7 +32,6 @@ SCHEMA = Schema(
     ),
     indexes=(("run", "id"), ("session", "id"), ("type", "id")),
 )
-REDACTED = "[redacted]"
 KEEP_EVENTS = 200_000
 TRIM_EVERY = 10_000
 CHECKPOINT_EVERY = 1_000
@@ -41,8 +41,7 @@ LOCK_POLL_SECONDS = 0.1
 class Journal:
     def __init__(self, log: Log, secrets: Iterable[str] = (), *, clock: Callable[[], float] = time.time) -> None:
         self._log = log
-        # Longest first, so that a secret that contains another is replaced whole.
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._redactor = Redactor(secrets)
         self._clock = clock
         self._sessions = {str(row["session"]) for row in log.select("type = ?", (EventType.SESSION_STARTED,))}
         self._since_trim = self._since_checkpoint = 0
@@ -82,24 +81,11 @@ class Journal:
             "session": event.session,
             "iteration": event.iteration,
             "step": event.step,
-            "content": json.dumps(self._redacted(event.content), ensure_ascii=False, default=str),
-            "data": json.dumps(self._redacted(dict(event.data)), ensure_ascii=False, default=str)
+            "content": json.dumps(self._redactor.value(event.content), ensure_ascii=False, default=str),
+            "data": json.dumps(self._redactor.value(dict(event.data)), ensure_ascii=False, default=str)
             if event.data
             else None,
         }
-
-    def _redacted(self, value: Any) -> Any:
-        if not self._secrets:
-            return value
-        if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, REDACTED)
-            return value
-        if isinstance(value, dict):
-            return {self._redacted(key): self._redacted(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._redacted(item) for item in value]
-        return value
 
     def _tidy(self, appended: int) -> None:
         self._since_checkpoint += appended

@@ -15,7 +15,7 @@ from typing import Any
 
 from kaos_ext import loop
 from kaos_ext.loop import AskModel, CallTools, End, Park, PendingCall, Record, RunState, WaitUntil
-from kaos_ext.model.events import Event, EventType
+from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Model, ModelError, OnText, Question
@@ -26,6 +26,13 @@ STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 OnCall = Callable[[int, str], Awaitable[None]]
+
+
+def _tell(event: Event) -> None:
+    """One line in the process's log for each iteration, and why if it did not end well."""
+    outcome, error = event.content["outcome"], event.content.get("error", "")
+    told = f"{event.run} iteration {event.iteration}: {outcome} after {event.content['duration_seconds']:.3f} s"
+    log.log(logging.WARNING if error else logging.INFO, "%s", f"{told}: {error}" if error else told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,8 @@ class Run:
     def record(self, *events: Event, sync: bool = False) -> None:
         for event in self._with.journal.record(events, sync=sync):
             self.state = loop.fold(self.state, event)
+            if event.type in ITERATION_ENDS:
+                _tell(event)
 
     async def drive(self, control: Control) -> RunState:
         """Work until the run is over or the process is to stop; the current action is always finished first."""

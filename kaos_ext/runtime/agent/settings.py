@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,12 +11,7 @@ from pathlib import Path
 from kaos_ext.loop import Limits
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import UsageError
-
-SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)($|_)", re.IGNORECASE)
-SECRET_VARIABLES = "KAOS_SECRET_VARIABLES"
-"""Comma list of variables whose values came from Secrets; names that look like secrets are taken as such anyway."""
-SECRET_LENGTH = 6
-"""Shorter values are not redacted: they would blot out ordinary text."""
+from kaos_ext.runtime.secrets import secret_values
 
 
 class ToolCallMode(StrEnum):
@@ -88,17 +82,6 @@ class Settings:
             context_limit=_number(env, podenv.MEMORY_CONTEXT_LIMIT, 6),
             secrets=secret_values(env),
         )
-
-
-def secret_values(env: Mapping[str, str]) -> frozenset[str]:
-    """Values that must never be written down."""
-    named = {name.strip() for name in env.get(SECRET_VARIABLES, "").split(",")}
-    found = {value for name, value in env.items() if name in named or _looks_secret(name)}
-    return frozenset(value for value in found if len(value) >= SECRET_LENGTH)
-
-
-def _looks_secret(name: str) -> bool:
-    return name != SECRET_VARIABLES and SECRET_NAME.search(name) is not None
 
 
 def _number(env: Mapping[str, str], name: str, default: int, *, least: int = 0) -> int:

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -140,7 +139,7 @@ async def run(app: Checked, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    print(f"mcp listens on http://{bound[0]}:{bound[1]}", file=sys.stderr, flush=True)
+    log.info("mcp listens on http://%s:%s", bound[0], bound[1])
     await server.serve(sockets=[listener])
 
 
