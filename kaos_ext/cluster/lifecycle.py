@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -41,6 +41,7 @@ from kaos_ext.cluster.spawn import START_SECONDS, Progress, start_daemon, tail
 from kaos_ext.model.errors import KaosError, NotFoundError, UnreachableError
 
 STOP_SECONDS = 20.0
+RELEASE_SECONDS = 1.0
 _POLL = 0.02
 
 
@@ -97,24 +98,32 @@ async def start_cluster(
     root = cluster_root(name)
     await sweep_ephemeral(except_for=name)
     async with _locked(name, on_progress):
-        config = await asyncio.to_thread(_prepare, root, name, on_progress)
-        pid = _daemon(config)
-        if pid is None:
-            config = await _with_network(config)
-            owner = (owner_pid or os.getpid()) if ephemeral else None
-            config = config.with_run_options(
-                ephemeral=ephemeral,
-                idle_seconds=idle_seconds,
-                owner_pid=owner,
-                owner_birth=birth(owner) if owner else None,
-            )
-            config.save()
+        config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
+        if _daemon(config) is not None:
+            if images is not None:
+                _write_images(config, images)
+            if await _wait_ready(config, on_progress):
+                return ClusterHandle(config, started=False)
+            on_progress("a new daemon, because the one that ran has just ended")
+        owner = (owner_pid or os.getpid()) if ephemeral else None
+        config = await _with_network(await _with_port(config, on_progress))
+        config = config.with_run_options(
+            ephemeral=ephemeral,
+            idle_seconds=idle_seconds,
+            owner_pid=owner,
+            owner_birth=birth(owner) if owner else None,
+        )
+        config.save()
         if images is not None:
             _write_images(config, images)
-        if pid is None:
-            await _start(config, on_progress)
-        await _wait_ready(config, on_progress)
-        return ClusterHandle(config, started=pid is None)
+        await _start(config, on_progress)
+        if not await _wait_ready(config, on_progress):
+            raise KaosError(
+                f"the daemon of cluster {config.name!r} ended",
+                hint=f"`kaos up` starts it again; see {config.log_file}",
+                details=tuple(tail(config.log_file)),
+            )
+        return ClusterHandle(config, started=True)
 
 
 async def stop_cluster(
@@ -229,35 +238,47 @@ async def _locked(name: str, on_progress: Progress) -> AsyncIterator[None]:
         os.close(descriptor)
 
 
-def _prepare(root: Path, name: str, on_progress: Progress) -> ClusterConfig:
-    """The cluster's config, made on first use; what another program has taken meanwhile is chosen anew."""
-    others = [config for config in _known() if config.root != root]
+def _load_or_create(root: Path, name: str, on_progress: Progress) -> ClusterConfig:
     try:
-        config = load_config(root)
+        return load_config(root)
     except FileNotFoundError:
         on_progress("a place for the new cluster")
-        private_folder(kaos_home())
-        private_folder(root.parent)
-        private_folder(root)
-        config = ClusterConfig(
-            root=root,
-            name=name,
-            port=choose_port({other.port for other in others}),
-            octet=choose_octet(root, {other.octet for other in others}),
-        )
-        config.save()
-        return config
-    if _daemon(config) is None and not port_is_free(config.port):
-        port = choose_port({other.port for other in others} | {config.port})
-        on_progress(f"port {port}, because another program listens on {config.port}")
-        config = replace(config, port=port)
-        config.save()
+    for folder in (kaos_home(), root.parent, root):
+        private_folder(folder)
+    others = _known()
+    config = ClusterConfig(
+        root=root,
+        name=name,
+        port=choose_port({other.port for other in others}),
+        octet=choose_octet(root, {other.octet for other in others}),
+    )
+    config.save()
     return config
+
+
+async def _soon(condition: Callable[[], bool]) -> bool:
+    """Whether it holds, now or in a moment: what a killed process had is free only when the kernel is done with it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + RELEASE_SECONDS
+    while not condition():
+        if loop.time() > deadline:
+            return False
+        await asyncio.sleep(_POLL)
+    return True
+
+
+async def _with_port(config: ClusterConfig, on_progress: Progress) -> ClusterConfig:
+    """The config with a port that nobody listens on: the one it has, unless another program took it."""
+    if await _soon(lambda: port_is_free(config.port)):
+        return config
+    port = choose_port({other.port for other in _known()})
+    on_progress(f"port {port}, because another program listens on {config.port}")
+    return replace(config, port=port)
 
 
 async def _with_network(config: ClusterConfig) -> ClusterConfig:
     """The config with a network that is ours or free: a cluster that has objects cannot move to another."""
-    if not is_claimed(config.octet) or await _node_processes(config) is not None:
+    if await _node_processes(config) is not None or await _soon(lambda: not is_claimed(config.octet)):
         return config
     if config.database.exists():
         raise KaosError(
@@ -284,16 +305,13 @@ async def _start(config: ClusterConfig, on_progress: Progress) -> None:
         raise
 
 
-async def _wait_ready(config: ClusterConfig, on_progress: Progress) -> None:
+async def _wait_ready(config: ClusterConfig, on_progress: Progress) -> bool:
+    """Wait until the API server is ready; False when its daemon ends meanwhile."""
     told = False
     deadline = asyncio.get_running_loop().time() + START_SECONDS
     while not await is_ready(config):
         if _daemon(config) is None:
-            raise KaosError(
-                f"the daemon of cluster {config.name!r} ended",
-                hint=f"`kaos up` starts it again; see {config.log_file}",
-                details=tuple(tail(config.log_file)),
-            )
+            return False
         if asyncio.get_running_loop().time() > deadline:
             raise UnreachableError(
                 f"{config.server} does not answer", hint=f"`kaos down`, then `kaos up`; see {config.log_file}"
@@ -302,6 +320,7 @@ async def _wait_ready(config: ClusterConfig, on_progress: Progress) -> None:
             on_progress("the API server's /readyz")
             told = True
         await asyncio.sleep(_POLL)
+    return True
 
 
 async def _stop(config: ClusterConfig, on_progress: Progress) -> bool:
