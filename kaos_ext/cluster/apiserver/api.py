@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaos_ext.cluster.apiserver import failures, patching, pods, scale
+from kaos_ext.cluster.apiserver import failures, patching, pods, rules, scale
 from kaos_ext.cluster.apiserver.admission import Admission
 from kaos_ext.cluster.apiserver.deletion import Deletion
 from kaos_ext.cluster.apiserver.identity import UserInfo
@@ -63,17 +63,21 @@ class Api:
         self, served: Served, namespace: str, body: Object, options: WriteOptions, user: UserInfo
     ) -> Stored:
         if served.plural in WITHOUT_STORE and not served.custom:
-            return _plain(await self._ask(served, namespace, body, user))
+            return _plain(await self._ask(served, namespace, body, user, options))
         return await self._operations.create(served, namespace, body, options)
 
-    async def _ask(self, served: Served, namespace: str, body: Object, user: UserInfo) -> Object:
+    async def _ask(self, served: Served, namespace: str, body: Object, user: UserInfo, options: WriteOptions) -> Object:
         if served.plural == "bindings":
             pod_resource = self.registry.find("", "v1", "pods")
             assert pod_resource is not None
             name = (body.get("metadata") or {}).get("name") or ""
             await self.create_below(pod_resource, namespace, name, "binding", body, WriteOptions())
             return pods.success()
-        return self._reviews.answer(served, body, user, namespace)
+        answered = self._reviews.answer(served, body, user, namespace)
+        if body.get("spec"):
+            asked = {"metadata": {}, "spec": body["spec"]}
+            answered["metadata"]["managedFields"] = rules.managed_fields(served, None, asked, options.manager, "")
+        return answered
 
     async def create_below(
         self, served: Served, namespace: str, name: str, subresource: str, body: Object, options: WriteOptions

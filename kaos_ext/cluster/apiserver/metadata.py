@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from kaos_ext.kube.objects import Object
@@ -15,10 +17,12 @@ MAX_GENERATED = 63 - 5
 
 
 def timestamp(after_seconds: float = 0) -> str:
-    moment = datetime.now(UTC)
-    if after_seconds:
-        moment += timedelta(seconds=after_seconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(int(time.time() + after_seconds))
+
+
+@lru_cache(maxsize=4)
+def _written(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def new_uid() -> str:

@@ -269,7 +269,8 @@ def _track(served: Served, old: Object | None, new: Object, options: WriteOption
 def _refuse(served: Served, new: Object, old: Object | None, subresource: str) -> None:
     complaints = rules.complaints(served, new, old, subresource)
     if complaints:
-        raise failures.invalid(served.group, served.kind, new["metadata"].get("name") or "", complaints)
+        group = "" if served.storage == "/events" else served.group
+        raise failures.invalid(group, served.kind, new["metadata"].get("name") or "", complaints)
 
 
 def _stored_form(served: Served, object: Object) -> Object:

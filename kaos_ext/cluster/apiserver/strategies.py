@@ -109,9 +109,36 @@ def before_update(served: Served, new: Object, old: Object, subresource: str) ->
             new["status"] = old["status"]
         else:
             new.pop("status", None)
+    if served.storage == "/services":
+        _keep_allocations(new.setdefault("spec", {}), old.get("spec") or {})
     if served.storage == "/namespaces" and subresource != "finalize":
         new["spec"] = old.get("spec") or {}
     return new
+
+
+def _keep_allocations(new: Object, old: Object) -> None:
+    """A Service keeps the addresses and node ports it has where a writer does not speak of them."""
+    if new.get("type") == "ExternalName":
+        if new.get("clusterIP") == old.get("clusterIP"):
+            for key in ("clusterIP", "clusterIPs"):
+                new.pop(key, None)
+        return
+    if old.get("clusterIP") and not new.get("clusterIP") and not new.get("clusterIPs"):
+        new["clusterIP"], new["clusterIPs"] = old["clusterIP"], old.get("clusterIPs") or [old["clusterIP"]]
+    elif new.get("clusterIP") != old.get("clusterIP") and new.get("clusterIPs") == old.get("clusterIPs"):
+        new["clusterIPs"] = [new["clusterIP"]] if new.get("clusterIP") else []
+    elif new.get("clusterIPs") and not new.get("clusterIP"):
+        new["clusterIP"] = new["clusterIPs"][0]
+    if new.get("type") not in ("NodePort", "LoadBalancer"):
+        return
+    taken = {_port(one): one["nodePort"] for one in old.get("ports") or () if one.get("nodePort")}
+    for one in new.get("ports") or ():
+        if not one.get("nodePort") and _port(one) in taken:
+            one["nodePort"] = taken[_port(one)]
+
+
+def _port(port: Object) -> tuple[str, int]:
+    return port.get("protocol") or "TCP", port.get("port") or 0
 
 
 def _status_only(served: Served, new: Object, old: Object) -> Object:
