@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from kaos_ext.commands import outputs
-from kaos_ext.commands.failures import explain, get_existing
+from kaos_ext.commands.failures import check_namespace, explain, get_existing
 from kaos_ext.commands.kinds import Spoken
 from kaos_ext.commands.result import Answer, Done, Plain, Result, Update
 from kaos_ext.commands.session import Session
@@ -62,6 +62,8 @@ async def list_kind(session: Session, spoken: Spoken, output: str, all_namespace
         found = await kube.list(spoken.resource, None if all_namespaces else kube.namespace)
     except ApiError as error:
         raise await explain(kube, error, spoken) from error
+    if not found.items and not all_namespaces:
+        await check_namespace(kube)
     return outputs.listed(found.items, spoken, output, kube.namespace, all_namespaces)
 
 

@@ -69,6 +69,8 @@ async def _explain_missing(kube: KubeClient, error: ApiError, spoken: Spoken, na
     if not name:
         return error
     existing = [item["metadata"]["name"] for item in (await kube.list(spoken.resource, kube.namespace)).items]
+    if not existing:
+        await check_namespace(kube)
     meant = closest(name, existing)
     if meant:
         hint = f"did you mean `{meant}`?"
@@ -86,6 +88,15 @@ async def no_namespace(kube: KubeClient, name: str) -> UnknownNameError:
     meant = closest(name, existing)
     hint = f"did you mean `{meant}`?" if meant else f"kubectl create namespace {name}"
     return UnknownNameError(f"there is no namespace `{name}` in the cluster of {kube.context_name}", hint=hint)
+
+
+async def check_namespace(kube: KubeClient) -> None:
+    """An empty answer may mean that there is no such namespace: say that instead, as far as we may see it."""
+    try:
+        await kube.get(NAMESPACES, kube.namespace)
+    except ApiError as error:
+        if error.code == 404:
+            raise await no_namespace(kube, kube.namespace) from error
 
 
 async def is_installed(kube: KubeClient) -> bool:

@@ -26,6 +26,12 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER = "in-cluster"
 
 
+class UnknownContextError(NotFoundError):
+    """The user named a context that no kubeconfig has; a wrong word, so it exits 2."""
+
+    exit_status = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server and the credentials for it. Certificates and key are PEM text; `token_file` is read anew each time."""
@@ -114,7 +120,7 @@ def endpoint(
     if name not in config.contexts:
         meant = difflib.get_close_matches(name, config.contexts, n=1)
         known = f"one of: {', '.join(config.contexts)}" if config.contexts else "kaos up makes one"
-        raise NotFoundError(
+        raise UnknownContextError(
             f"there is no context `{name}` in the kubeconfig", hint=f"did you mean {meant[0]}?" if meant else known
         )
     entry = config.contexts[name]

@@ -50,6 +50,9 @@ class Machine:
     cluster: FakeCluster = field(default_factory=FakeCluster)
     progress: list[Progress] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.cluster.put("/api/v1/namespaces/here", {"metadata": {"name": "here"}})
+
     def session(self) -> Session:
         async def connect(options: Options) -> KubeClient:
             changes = {"namespace": options.namespace} if options.namespace else {}

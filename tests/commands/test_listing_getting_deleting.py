@@ -38,6 +38,13 @@ async def test_an_empty_list_says_where_and_what_to_do(machine: Machine) -> None
     assert "none in namespace here" in result.view.text() and result.data["items"] == []
 
 
+@pytest.mark.parametrize("line", ["agent list", "agent get a", "agent watch a"])
+async def test_a_namespace_that_is_not_there_is_not_an_empty_one(machine: Machine, line: str) -> None:
+    with pytest.raises(NotFoundError, match="no namespace `heer`") as caught:
+        await machine.kaos(f"{line} -n heer")
+    assert caught.value.hint == "did you mean `here`?" and caught.value.exit_status == 2
+
+
 async def test_get_is_a_card_or_yaml_that_can_be_applied_again(machine: Machine) -> None:
     agent(machine)
     card = (await machine.kaos("agent get auto-agent")).view.text()

@@ -53,7 +53,7 @@ def test_an_unknown_context_says_which_was_meant(tmp_path: Path) -> None:
     config = write(tmp_path / "config")
     with pytest.raises(NotFoundError, match="no context `oen`") as caught:
         endpoint("oen", str(config))
-    assert "one" in caught.value.hint
+    assert "one" in caught.value.hint and caught.value.exit_status == 2
 
 
 def test_no_kubeconfig_at_all_points_to_up(tmp_path: Path) -> None:
