@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,11 +45,10 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def visitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
-    folder = tmp_path_factory.mktemp("binder")
-    for parent in (folder, *folder.parents):
-        if parent.owner() and parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+def visitor() -> Iterator[Visitor]:
+    # Not under pytest's own folder: that is closed to everybody else.
+    folder = Path(tempfile.mkdtemp(prefix="binder-"))
+    folder.chmod(0o755)
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
@@ -64,6 +64,7 @@ def visitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
     (borrowed / "borrowed.pth").write_text(f"{LIBRARIES}\n")
     yield visitor
     visitor.run("kaos", "down", "--delete")
+    shutil.rmtree(folder)
 
 
 def interpreter(visitor: Visitor) -> str:
