@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from ipaddress import IPv4Network, ip_address
 
+from kaos_ext.cluster.apiserver.schema import errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.cluster.apiserver.storage import Change, Collection
 from kaos_ext.kube.objects import Object
@@ -143,3 +144,13 @@ def _addresses(service: Object) -> list[str]:
 
 def _node_ports(service: Object) -> list[int]:
     return [port["nodePort"] for port in (service.get("spec") or {}).get("ports") or () if port.get("nodePort")]
+
+
+def moved(new: Object, old: Object) -> list[FieldError]:
+    """The complaint about a Service that would change the address it has."""
+    spec, was = new.get("spec") or {}, old.get("spec") or {}
+    if "ExternalName" in (spec.get("type"), was.get("type")) or not was.get("clusterIPs"):
+        return []
+    if spec.get("clusterIPs") == was["clusterIPs"]:
+        return []
+    return [errors.invalid("spec.clusterIPs[0]", spec.get("clusterIPs"), "may not change once set")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from kaos_ext.cluster.apiserver import failures, metadata, rules, strategies
 from kaos_ext.cluster.apiserver.admission import Admission
-from kaos_ext.cluster.apiserver.allocation import ServiceAddresses
+from kaos_ext.cluster.apiserver.allocation import ServiceAddresses, moved
 from kaos_ext.cluster.apiserver.conversion import NEW, event_to_core
 from kaos_ext.cluster.apiserver.faces import face, written_by
 from kaos_ext.cluster.apiserver.metadata import copied
@@ -167,7 +167,7 @@ class Operations:
         _refuse(served, new, old, subresource)
         if served.storage == "/services" and not subresource:
             owner = (current.namespace, current.name)
-            complaints = self._addresses.assign(new, owner, keep=options.dry_run)
+            complaints = moved(new, old) or self._addresses.assign(new, owner, keep=options.dry_run)
             if complaints:
                 raise failures.invalid("", served.kind, was["name"], complaints)
         new["metadata"]["resourceVersion"] = was["resourceVersion"]

@@ -61,9 +61,7 @@ def _below(registry: Registry, group: str, version: str, parts: list[str], raw_p
     elif subresource == "proxy" and raw_path.endswith("/"):
         rest = ""
     if subresource and not served.has(subresource):
-        if served.custom:
-            raise PageNotFound
-        raise failures.no_such_resource()
+        raise failures.not_found(served, name) if served.custom else failures.no_such_resource()
     if served.namespaced and namespace is None and name:
         raise failures.no_such_resource()
     return Target(served, namespace, name, subresource, rest)
