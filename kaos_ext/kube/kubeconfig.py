@@ -24,6 +24,8 @@ from kaos_ext.model.errors import KaosError, NotFoundError, UnreachableError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER = "in-cluster"
+POD_CONTEXT, RESOLVER = "pod", "KAOS_HOSTS"
+"""Our node agent gives a pod a kubeconfig with this context, and this variable: service names resolve there."""
 
 
 class UnknownContextError(NotFoundError):
@@ -143,7 +145,7 @@ def endpoint(
         token_file=_path(user, str(user["tokenFile"])) if user.get("tokenFile") else "",
         username=str(user.get("username") or ""),
         password=str(user.get("password") or ""),
-        inside=server == _own_server(environ),
+        inside=server == _own_server(environ) or (name == POD_CONTEXT and RESOLVER in environ),
         plugin=next((kind for kind in ("exec", "auth-provider") if user.get(kind)), ""),
         files=config.files,
     )

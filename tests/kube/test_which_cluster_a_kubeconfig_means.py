@@ -80,6 +80,16 @@ def test_a_process_in_a_pod_of_that_cluster_is_inside_and_elsewhere_is_not(tmp_p
     assert not endpoint(environ={**pod, "KUBERNETES_SERVICE_HOST": "10.0.0.2"}).inside
 
 
+def test_a_pod_of_our_node_agent_is_inside_by_the_context_it_was_given_and_by_no_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "config")
+    text = path.read_text().replace("name: one", "name: pod")
+    path.write_text(text.replace("current-context: one", "current-context: pod"))
+    assert endpoint(environ={"KUBECONFIG": str(path), "KAOS_HOSTS": "/hosts"}).inside
+    assert not endpoint(environ={"KUBECONFIG": str(path)}).inside
+    other = write(tmp_path / "other")
+    assert not endpoint(environ={"KUBECONFIG": str(other), "KAOS_HOSTS": "/hosts"}).inside
+
+
 @pytest.mark.parametrize("plugin", ["exec", "auth-provider"])
 def test_credentials_of_a_plugin_are_left_to_the_official_client(tmp_path: Path, plugin: str) -> None:
     found = endpoint(environ={"KUBECONFIG": str(write(tmp_path / "config", **{plugin: {"command": "x"}}))})
