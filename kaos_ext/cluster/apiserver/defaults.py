@@ -187,6 +187,8 @@ def _daemon_set(obj: Object) -> None:
         rolling.setdefault("maxUnavailable", 1)
         rolling.setdefault("maxSurge", 0)
     spec.setdefault("revisionHistoryLimit", 10)
+    annotations = obj.setdefault("metadata", {}).get("annotations") or {}
+    obj["metadata"]["annotations"] = {"deprecated.daemonset.template.generation": "1", **annotations}
 
 
 def _job_spec(spec: Object) -> None:

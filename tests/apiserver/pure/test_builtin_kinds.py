@@ -116,7 +116,6 @@ OTHERWISE = {
     "crd cel cost",
     "crd scope immutable",
     "create endpointslice",
-    "service ip immutable",
     "create service nodeport taken",
     "create service nodeport range",
     "create service ip out of range",

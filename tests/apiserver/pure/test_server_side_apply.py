@@ -167,6 +167,13 @@ def test_another_managers_fields_are_never_lost() -> None:
     assert live["spec"] == {"replicas": 2, "paused": True, "minReadySeconds": 3}
 
 
+def test_what_kubectl_noted_as_last_applied_follows_its_applies() -> None:
+    recorded = golden.pair("ssa over csa")
+    live = golden.pair("csa object").answer
+    made = applied(recorded, copy.deepcopy(live))
+    assert made["metadata"]["annotations"] == recorded.answer["metadata"]["annotations"]
+
+
 def test_several_conflicts_are_listed_by_manager() -> None:
     live = apply(None, "one", replicas=1, paused=True)
     with pytest.raises(ApplyConflict) as conflict:

@@ -12,6 +12,7 @@ Call both with objects as decoded and defaulted, before anything else (admission
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +27,7 @@ APPLY, UPDATE = "Apply", "Update"
 MAX_UPDATERS = 10
 _BEFORE = "before-first-apply"
 _ANCIENT = "ancient-changes"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class ManagerId(NamedTuple):
@@ -204,7 +206,22 @@ def server_side_apply(
         managers[other] = replace(managed, fields=managed.fields - lost)
     if not difference.same or live is None:
         managers[key] = replace(managers[key], time=_moment(now))
-    return _with_managers(after, managers)
+    after = _with_managers(after, managers)
+    if manager == "kubectl" and live is not None:
+        _keep_last_applied(after, applied)
+    return after
+
+
+def _keep_last_applied(after: dict[str, Any], applied: dict[str, Any]) -> None:
+    """kubectl's own note of what it applied last follows, so that one may go back to client-side apply."""
+    annotations = after["metadata"].get("annotations") or {}
+    if _LAST_APPLIED not in annotations:
+        return
+    metadata = dict(applied.get("metadata") or {})
+    if _LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED}
+    noted = json.dumps({**applied, "metadata": metadata}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    after["metadata"]["annotations"] = {**annotations, _LAST_APPLIED: noted + "\n"}
 
 
 def check_applied(applied: dict[str, Any], type: TypeMap | None) -> None:

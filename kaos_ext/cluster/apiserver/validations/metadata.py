@@ -44,7 +44,7 @@ def metadata_errors(group: str, kind: str, new: Object, old: Object | None) -> l
             if (group, kind) == ("batch", "CronJob") and len(name) > _MAX_CRON_JOB:
                 found.append(errors.invalid("metadata.name", name, max_length(_MAX_CRON_JOB)))
     else:
-        found += _changes(metadata, old.get("metadata") or {})
+        found += changed_metadata_errors(new, old)
     found += label_errors(metadata.get("labels"), "metadata.labels")
     found += annotation_errors(metadata.get("annotations"), "metadata.annotations")
     found += [
@@ -98,7 +98,9 @@ def _owners(owners: Any) -> list[FieldError]:
     return found
 
 
-def _changes(metadata: Object, was: Object) -> list[FieldError]:
+def changed_metadata_errors(new: Object, old: Object) -> list[FieldError]:
+    """What an update may not change."""
+    metadata, was = new.get("metadata") or {}, old.get("metadata") or {}
     found: list[FieldError] = []
     if was.get("deletionTimestamp"):
         added = [one for one in metadata.get("finalizers") or () if one not in (was.get("finalizers") or ())]

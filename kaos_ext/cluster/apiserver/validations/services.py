@@ -36,6 +36,8 @@ def service_errors(new: Object, old: Object | None) -> list[FieldError]:
     if kind in ("NodePort", "LoadBalancer") and headless:
         why = f"may not be set to 'None' for {kind} services"
         found.append(errors.invalid("spec.clusterIPs[0]", "None", why))
+    if old is not None:
+        found += _address_stays(spec, old.get("spec") or {})
     names: set[str] = set()
     taken: set[tuple[str, int]] = set()
     for index, port in enumerate(ports):
@@ -49,6 +51,21 @@ def service_errors(new: Object, old: Object | None) -> list[FieldError]:
     if spec.get("sessionAffinity") not in _AFFINITIES:
         found.append(errors.not_supported("spec.sessionAffinity", spec.get("sessionAffinity"), _AFFINITIES))
     return found
+
+
+def _address_stays(spec: Object, was: Object) -> list[FieldError]:
+    """A cluster IP that was given out is not changed while the Service needs one."""
+    before = was.get("clusterIP") or ""
+    if not before or "ExternalName" in (spec.get("type"), was.get("type")):
+        return []
+    now = spec.get("clusterIP") or ""
+    listed = spec.get("clusterIPs") or []
+    if now == before and (not listed or listed[0] == before):
+        return []
+    if not now and not listed:
+        return []
+    shown = [now] if now != before and now else listed
+    return [errors.invalid("spec.clusterIPs[0]", shown, "may not change once set")]
 
 
 def _service_port(port: Object, path: str, named: bool, kind: Any, names: set[str]) -> list[FieldError]:
