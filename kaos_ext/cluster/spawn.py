@@ -19,8 +19,8 @@ Progress = Callable[[str], None]
 
 START_SECONDS = 60.0
 _LOG_LIMIT = 5_000_000
-_KEPT = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}
-_KEPT_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_", "XDG_", "KAOS_")
+_KEPT = {"KAOS_HOME", "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}
+_KEPT_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_", "XDG_")
 
 
 async def start_daemon(config: ClusterConfig, on_progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Everything the cluster holds, reduced to who owns whom: one informer for each collection the API server serves.
+"""Everything the cluster holds, reduced to who owns whom: every collection is followed, once.
 
 Custom resources come and go: whenever a CustomResourceDefinition changes, `discover()` is asked again. The graph is
 what the garbage collector decides on, and tells the namespace controller when a namespace may be empty.
@@ -67,13 +67,13 @@ class Contents:
     """The graph of owners, kept up to date."""
 
     def __init__(self, shared: Shared, discover: Discover) -> None:
-        self._client = shared.client
+        self._shared = shared
         self._discover = discover
         self._handlers: list[ItemHandler] = []
         self._items: dict[str, Item] = {}
         self._dependents: dict[str, set[str]] = {}
         self._counts: dict[str, int] = {}
-        self._informers: dict[Resource, tuple[Informer, asyncio.Task[None]]] = {}
+        self._informers: dict[Resource, tuple[Informer, asyncio.Task[None] | None]] = {}
         self._changed = asyncio.Event()
         self._following = asyncio.Event()
         shared.informer(CUSTOMRESOURCEDEFINITIONS).on_change(lambda old, new: self._changed.set())
@@ -108,20 +108,23 @@ class Contents:
                     await self._changed.wait()
             finally:
                 for _, task in self._informers.values():
-                    task.cancel()
+                    if task is not None:
+                        task.cancel()
 
     def _refresh(self, group: asyncio.TaskGroup) -> None:
         wanted = collections(self._discover())
         for resource in [one for one in self._informers if one not in wanted]:
             _, task = self._informers.pop(resource)
-            task.cancel()
+            if task is not None:
+                task.cancel()
             for item in [item for item in self._items.values() if item.resource == resource]:
                 self._change(item, None)
         for resource in wanted:
             if resource not in self._informers:
-                informer = Informer(self._client, resource, keep=reduced)
+                followed = self._shared.known(resource)
+                informer = followed or Informer(self._shared.client, resource, keep=reduced)
                 informer.on_change(self._told(resource))
-                self._informers[resource] = (informer, group.create_task(informer.run()))
+                self._informers[resource] = (informer, None if followed else group.create_task(informer.run()))
 
     async def synced(self) -> None:
         await self._following.wait()

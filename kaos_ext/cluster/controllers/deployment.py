@@ -100,7 +100,8 @@ class DeploymentController(Controller):
         """The ReplicaSets of this Deployment; matching ones without a controller are adopted, others released."""
         uid, selector = deployment["metadata"]["uid"], deployment["spec"]["selector"]
         mine = []
-        for replicaset in list(self._sets.items(deployment["metadata"]["namespace"])):
+        nobodys = self._sets.without_controller(deployment["metadata"]["namespace"])
+        for replicaset in [*self._sets.owned_by(uid), *nobodys]:
             fits = matches(selector, replicaset["metadata"].get("labels"))
             owner = controller_uid(replicaset)
             if owner == uid and fits:

@@ -21,6 +21,7 @@ Key = tuple[str, str]
 Handler = Callable[[Object | None, Object | None], None]
 """Called with the state before and after; None where there was none or is none any more."""
 
+_NOBODY = ""
 _log = logging.getLogger(__name__)
 
 
@@ -50,8 +51,10 @@ class Informer:
         self._handlers: list[Handler] = []
 
     def on_change(self, handler: Handler) -> None:
-        """Register before `run`; a handler must not block."""
+        """Have it told of every change from now on, and of what is there already; a handler must not block."""
         self._handlers.append(handler)
+        for object in list(self._objects.values()):
+            handler(None, object)
 
     def get(self, namespace: str, name: str) -> Object | None:
         return self._objects.get((namespace, name))
@@ -64,6 +67,9 @@ class Informer:
     def owned_by(self, uid: str) -> list[Object]:
         """The objects whose controller has this uid."""
         return [self._objects[key] for key in self._owned.get(uid, ())]
+
+    def without_controller(self, namespace: str) -> list[Object]:
+        return [self._objects[key] for key in self._owned.get(_NOBODY, ()) if key[0] == namespace]
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -137,9 +143,7 @@ class Informer:
                 return
             self._unindex(key, old)
         self._objects[key] = object
-        owner = controller_uid(object)
-        if owner:
-            self._owned.setdefault(owner, set()).add(key)
+        self._owned.setdefault(controller_uid(object) or _NOBODY, set()).add(key)
         self._tell(old, object)
 
     def _drop(self, key: Key, uid: str) -> None:
@@ -151,8 +155,8 @@ class Informer:
         self._tell(old, None)
 
     def _unindex(self, key: Key, old: Object) -> None:
-        owner = controller_uid(old)
-        if owner and (keys := self._owned.get(owner)):
+        owner = controller_uid(old) or _NOBODY
+        if keys := self._owned.get(owner):
             keys.discard(key)
             if not keys:
                 del self._owned[owner]

@@ -39,6 +39,10 @@ class Shared:
             self._informers[resource] = Informer(self.client, resource)
         return self._informers[resource]
 
+    def known(self, resource: Resource) -> Informer | None:
+        """The informer of a resource that somebody follows already."""
+        return self._informers.get(resource)
+
     @property
     def informers(self) -> list[Informer]:
         return list(self._informers.values())

@@ -145,10 +145,8 @@ class ReplicaSetController(Controller):
         replicaset = self._sets.get(*key)
         if replicaset is None:
             return None
-        orphans = [pod for pod in self._pods.items(key[0]) if controller_uid(pod) is None]
-        decision = decide(
-            replicaset, [*self._pods.owned_by(replicaset["metadata"]["uid"]), *orphans], dt.datetime.now(dt.UTC)
-        )
+        mine = self._pods.owned_by(replicaset["metadata"]["uid"])
+        decision = decide(replicaset, [*mine, *self._pods.without_controller(key[0])], dt.datetime.now(dt.UTC))
         failure: ApiError | None = None
         try:
             await self._act(replicaset, decision)
