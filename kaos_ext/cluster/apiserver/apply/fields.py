@@ -46,18 +46,16 @@ def strip(fields: FieldSet) -> FieldSet:
 def to_v1(fields: Iterable[Path]) -> dict[str, Any]:
     """The `fieldsV1` of a managedFields entry."""
     root: dict[str, Any] = {}
-    paths = set(fields)
-    for path in sorted(paths):
+    for path in sorted(set(fields)):  # each comes before those below it
         node = root
-        for depth, element in enumerate(path):
+        for element in path[:-1]:
             below = node.get(element)
             if below is None:
                 below = node[element] = {}
-                if path[: depth + 1] in paths and depth + 1 < len(path):
-                    below["."] = {}
-            elif not below and depth + 1 < len(path):
+            elif not below:
                 below["."] = {}
             node = below
+        node.setdefault(path[-1], {})
     return root
 
 
@@ -149,9 +147,13 @@ def compare(old: dict[str, Any], new: dict[str, Any], type: TypeMap | None) -> C
 def _compare(old: Any, new: Any, node: TypeNode, path: Path, found: Comparison) -> None:
     if old is new:
         return
-    map_like = (old is _ABSENT or old is None or _merges(node, old)) and (
-        new is _ABSENT or new is None or _merges(node, new)
-    )
+    if old is _ABSENT:
+        _everything(new, node, path, found.added)
+        return
+    if new is _ABSENT:
+        _everything(old, node, path, found.removed)
+        return
+    map_like = (old is None or _merges(node, old)) and (new is None or _merges(node, new))
     if map_like and (_merges(node, old) or _merges(node, new)):
         before = old if isinstance(old, dict) else {}
         after = new if isinstance(new, dict) else {}
@@ -177,16 +179,21 @@ def _compare(old: Any, new: Any, node: TypeNode, path: Path, found: Comparison) 
                 )
     else:
         _leaf(old, new, path, found)
+
+
+def _everything(value: Any, node: TypeNode, path: Path, found: set[Path]) -> None:
+    """A place that is on one side only, with all below it."""
     if path:
-        if old is _ABSENT:
-            found.added.add(path)
-        elif new is _ABSENT:
-            found.removed.add(path)
+        found.add(path)
+    if _merges(node, value):
+        for key, child in value.items():
+            _everything(child, node.member(key) or UNTYPED, (*path, f"f:{key}"), found)
+    elif isinstance(value, list) and node.shape in (Shape.SET, Shape.KEYED):
+        for child in value:
+            _everything(child, node.item, (*path, node.element(child)), found)
 
 
 def _leaf(old: Any, new: Any, path: Path, found: Comparison) -> None:
-    if old is _ABSENT or new is _ABSENT:
-        return  # the place itself is noted by the caller
     if old != new or (isinstance(old, bool) != isinstance(new, bool)):
         found.modified.add(path)
 

@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import Any
 
 
+_written = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode
+
+
 class Shape(StrEnum):
     """What a place holds."""
 
@@ -122,7 +125,7 @@ class TypeNode:
     def element(self, value: Any) -> str:
         """The path element of a list's item: `k:{...}` for keyed lists, `v:...` for sets; empty when it has no key."""
         if self.shape is Shape.SET:
-            return "v:" + json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+            return "v:" + _written(value)
         if not isinstance(value, dict):
             return ""
         properties = self.item.schema.get("properties") or {}
@@ -134,7 +137,7 @@ class TypeNode:
                 found[key] = properties[key]["default"]
         if not found:
             return ""
-        return "k:" + json.dumps(found, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+        return "k:" + _written(found)
 
 
 UNTYPED = TypeNode({}, {})
