@@ -115,3 +115,41 @@ async def test_ten_pods_come_and_go_together(node: Node) -> None:
     await asyncio.gather(*(node.gone(name) for name in names))
     await node.idle()
     assert node.processes() == []
+
+
+async def test_a_finished_pod_stays_finished_after_a_restart(node: Node) -> None:
+    await node.run("over", "print('x')", restartPolicy="Never")
+    before = await node.pod("over", phase("Succeeded"))
+    patches = len(node.client.status_patches)
+    await node.restart_agent()
+    await node.run("other", SLEEPER)
+    await node.pod("other", ready)
+    after = await node.client.get(PODS, "over", "default")
+    assert after["status"] == before["status"]
+    assert await node.logs("over") == (200, "x\n")
+    ours = [each for each in node.client.status_patches[patches:] if each.get("metadata", {}).get("uid")]
+    assert before["metadata"]["uid"] not in [each["metadata"]["uid"] for each in ours]
+
+
+async def test_init_containers_that_are_done_do_not_run_again(node: Node) -> None:
+    init = {"name": "first", "image": "test/python", "args": ["print('once')"]}
+    await server(node, "done", initContainers=[init])
+    patches = len(node.client.status_patches)
+    await node.restart_agent()
+    await node.run("other", SLEEPER)
+    await node.pod("other", ready)
+    pod = await node.client.get(PODS, "done", "default")
+    assert state(pod, "first")["restartCount"] == 0
+    uid = pod["metadata"]["uid"]
+    said = [each["status"] for each in node.client.status_patches[patches:] if each.get("metadata") == {"uid": uid}]
+    assert all(each["phase"] == "Running" for each in said)
+
+
+async def test_nothing_is_kept_of_a_pod_that_is_gone(node: Node) -> None:
+    await node.run("crash", "raise SystemExit(1)")
+    await node.pod("crash", lambda pod: state(pod).get("restartCount", 0) >= 3)
+    await node.client.delete(PODS, "crash", "default", grace_seconds=1)
+    await node.gone("crash")
+    await node.idle()
+    known = await node.agent.supervisor.records()
+    assert [each.labels.get("container") for each in known if "pod" in each.labels] == []

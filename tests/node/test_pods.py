@@ -336,3 +336,90 @@ async def test_a_process_is_spawned_soon_after_its_pod_is_bound(node: Node) -> N
         await node.pod(f"fast-{n}", phase("Succeeded"))
         took.append((int((await node.logs(f"fast-{n}"))[1]) - began) / 1e6)
     assert sorted(took)[2] < 150, took
+
+
+async def test_a_volume_that_cannot_be_given_is_told_and_given_as_soon_as_it_can(node: Node) -> None:
+    await node.run(
+        "mounts",
+        "print(open('/c/k').read())",
+        restartPolicy="Never",
+        volumes=[{"name": "c", "configMap": {"name": "later"}}],
+        container={"volumeMounts": [{"name": "c", "mountPath": "/c"}]},
+    )
+    failed = await event(node, "FailedMount")
+    assert failed["message"] == 'MountVolume.SetUp failed for volume "c" : configmap "later" not found'
+    await node.client.create(CONFIGMAPS, {"metadata": {"name": "later"}, "data": {"k": "now"}}, "default")
+    await node.pod("mounts", phase("Succeeded"))
+    assert await node.logs("mounts") == (200, "now\n")
+
+
+async def test_folders_of_the_machine_are_not_given_to_pods(node: Node) -> None:
+    await node.run("host", SLEEPER, volumes=[{"name": "h", "hostPath": {"path": "/"}}])
+    assert "no hostPath volumes" in (await event(node, "FailedMount"))["message"]
+    assert node.processes() == []
+
+
+async def test_hooks_run_after_the_start_and_before_the_end(node: Node) -> None:
+    def write(name: str) -> Object:
+        return {"exec": {"command": [sys.executable, "-c", f"open('/w/{name}', 'w')"]}}
+
+    claim = {"metadata": {"name": "claim"}, "spec": {}, "status": {"phase": "Bound"}}
+    claim = await node.client.create(PERSISTENTVOLUMECLAIMS, claim, "default")
+    await node.run(
+        "hooks",
+        SLEEPER,
+        volumes=[{"name": "w", "persistentVolumeClaim": {"claimName": "claim"}}],
+        container={
+            "volumeMounts": [{"name": "w", "mountPath": "/w"}],
+            "lifecycle": {"postStart": write("began"), "preStop": write("ends")},
+        },
+    )
+    await node.pod("hooks", ready)
+    folder = node.config.volumes / f"default-claim-{claim['metadata']['uid']}"
+    assert [path.name for path in folder.iterdir()] == ["began"]
+    await node.client.delete(PODS, "hooks", "default", grace_seconds=5)
+    await node.gone("hooks")
+    assert sorted(path.name for path in folder.iterdir()) == ["began", "ends"]
+
+
+async def test_a_sidecar_starts_first_and_ends_last(node: Node) -> None:
+    sidecar = {
+        "name": "side",
+        "image": "test/server",
+        "restartPolicy": "Always",
+        "startupProbe": {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 1},
+    }
+    code = "import os, urllib.request as r; print(r.urlopen(f'http://{os.environ[\"HOST\"]}:8000/health').status)"
+    await node.run("pair", code, restartPolicy="Never", initContainers=[sidecar])
+    pod = await node.pod("pair", phase("Succeeded"))
+    assert await node.logs("pair") == (200, "200\n")
+    pod = await node.pod("pair", lambda pod: state(pod, "side")["state"].get("terminated"))
+    assert state(pod, "side")["state"]["terminated"]["exitCode"] == 0
+
+
+async def test_a_pod_without_a_token_gets_no_kubeconfig(node: Node) -> None:
+    pod = await server(node, "plain", automountServiceAccountToken=False)
+    assert "KUBECONFIG" not in json.loads(await fetch(pod, "/env"))
+    assert node.client.tokens == 0
+
+
+async def test_a_pod_waits_for_its_service_account(node: Node) -> None:
+    node.client.refuse_tokens = True
+    await node.run("early", "print('ran')", restartPolicy="Never")
+    failed = await event(node, "FailedMount")
+    assert "serviceaccounts" in failed["message"]
+    node.client.refuse_tokens = False
+    await node.pod("early", phase("Succeeded"))
+
+
+async def test_a_pod_deleted_at_any_moment_of_its_start_leaves_no_process(node: Node) -> None:
+    for delay in range(12):
+        name = f"brief-{delay}"
+        await node.run(name, SLEEPER)
+        await asyncio.sleep(delay / 1000)
+        await node.client.delete(PODS, name, "default", grace_seconds=1)
+    for delay in range(12):
+        await node.gone(f"brief-{delay}")
+    await node.idle()
+    assert node.processes() == []
+    assert [each for each in await node.agent.supervisor.records() if "pod" in each.labels] == []

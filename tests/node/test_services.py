@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from kaos_ext.cluster.node import services
 from kaos_ext.cluster.node.services import service_table
 from kaos_ext.kube.objects import Object
 
@@ -57,3 +60,13 @@ def test_a_headless_service_resolves_to_its_pods_and_to_each_by_its_name() -> No
 def test_other_namespaces_services_have_endpoints_of_their_own() -> None:
     table = service_table([service("web", "127.9.0.11", namespace="b")], [slice_of("web", "1.1.1.1")], "c")
     assert table.forward == {}
+
+
+def test_a_port_that_only_root_may_serve_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "_first_free_port", lambda: 1024)
+    monkeypatch.setattr(services.os, "geteuid", lambda: 1000)
+    assert services.refused_ports(service("web", "127.9.0.10")) == [80]
+    assert services.refused_ports(service("kubernetes", "127.9.0.1")) == []
+    assert services.refused_ports(service("headless", "None")) == []
+    monkeypatch.setattr(services.os, "geteuid", lambda: 0)
+    assert services.refused_ports(service("web", "127.9.0.10")) == []

@@ -75,7 +75,8 @@ def test_it_imports_no_socket_and_no_package(tmp_path: Path) -> None:
     code = (
         "import sys; print([name for name in ('socket', 'pathlib', 're', 'json', 'kaos_ext') if name in sys.modules])"
     )
-    baseline = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    bare = {"PATH": os.defpath}
+    baseline = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True).stdout
     assert run(tmp_path, code) == baseline
 
 

@@ -26,6 +26,7 @@ from kaos_ext.cluster.node.recorder import Recorder
 from kaos_ext.cluster.node.references import ReferencedObjects
 from kaos_ext.cluster.node.registration import Registration, machine_capacity
 from kaos_ext.cluster.node.service_proxy import ServiceProxy
+from kaos_ext.cluster.node.services import refused_ports
 from kaos_ext.cluster.node.supervisor_client import SupervisorClient
 from kaos_ext.cluster.node.watching import Follower
 from kaos_ext.kube.objects import ENDPOINTSLICES, PODS, SERVICES, Object
@@ -40,7 +41,7 @@ class NodeAgent:
         self.config = config
         self.supervisor = SupervisorClient(config.root)
         self._services = Follower(client, SERVICES, changed=self._on_service)
-        self._slices = Follower(client, ENDPOINTSLICES, changed=self._on_service)
+        self._slices = Follower(client, ENDPOINTSLICES, changed=self._on_endpoints)
         self._pods = Follower(client, PODS, fields=f"spec.nodeName={config.name}", changed=self._on_pod)
         self.recorder = Recorder(client, config.name)
         self.context = NodeContext(
@@ -113,6 +114,13 @@ class NodeAgent:
     # -- what the API tells --------------------------------------------------------------------------------------
 
     def _on_service(self, object: Object, gone: bool) -> None:
+        if not gone and (ports := refused_ports(object)):
+            listed = ", ".join(map(str, ports))
+            text = f"only root may listen on port {listed}: this node's user cannot serve it; use ports from 1024 up"
+            self.recorder.warning({"kind": "Service", **object}, "FailedToListen", text)
+        self._on_endpoints(object, gone)
+
+    def _on_endpoints(self, object: Object, gone: bool) -> None:
         self.proxy.update(self._services.objects.values(), self._slices.objects.values())
 
     def _on_pod(self, pod: Object, gone: bool) -> None:

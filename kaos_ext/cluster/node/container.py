@@ -9,6 +9,7 @@ adopts it by its record.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 import uuid
@@ -23,16 +24,7 @@ from kaos_ext.cluster.node.images import Image
 from kaos_ext.cluster.node.logs import LogOptions, LogReader
 from kaos_ext.cluster.node.pod_setup import Launch, PodSetup
 from kaos_ext.cluster.node.pod_status import ID_SCHEME, ContainerState, Role, Running, Terminated, Waiting, from_json
-from kaos_ext.cluster.node.probes import (
-    Answer,
-    ProbeKind,
-    ProbeState,
-    ProbeTiming,
-    answered,
-    ask,
-    next_delay,
-)
-from kaos_ext.cluster.node.processes import MARK, mark, signal_group
+from kaos_ext.cluster.node.prober import Prober
 from kaos_ext.cluster.node.protocol import LOST_EXIT, ProcessRecord, ProcessSpec
 from kaos_ext.cluster.node.recorder import timestamp
 from kaos_ext.cluster.node.supervisor_client import StartError
@@ -69,13 +61,15 @@ class ContainerRunner:
         before: Mapping[str, Any],
         records: list[ProcessRecord],
     ) -> None:
-        self._pod = pod
+        self.pod = pod
         self._node = pod.node
         self.spec = spec
         self.name: str = spec["name"]
         self._failures = 0
         self._kill: asyncio.Task[ProcessRecord] | None = None
-        self._launch: Launch | None = None
+        self._prober = Prober(self)
+        self.launch: Launch | None = None
+        self._starting: asyncio.Task[ProcessRecord] | None = None
         waits = role is Role.APP and bool(pod.pod["spec"].get("initContainers"))
         self.state = ContainerState(
             self.name,
@@ -99,6 +93,9 @@ class ContainerRunner:
         restarts = int(before.get("restartCount") or 0)
         record = max(records, key=lambda each: int(each.labels.get(LABEL_ATTEMPT, 0)), default=None)
         self.state = replace(self.state, last=last, restarts=restarts)
+        told = from_json(was)
+        if record is not None and told is not None and told.container_id == ID_SCHEME + record.id:
+            record = None  # its end is known to everybody
         if record is not None:
             self.record = record
             attempt = int(record.labels.get(LABEL_ATTEMPT, 0))
@@ -111,8 +108,9 @@ class ContainerRunner:
                 ready=bool(same and before.get("ready")),
                 started=bool(same and before.get("started")),
             )
-        elif ended := from_json(was):
-            self.state = replace(self.state, state=ended, container_id=before.get("containerID") or "")
+        elif told is not None:
+            self.state = replace(self.state, state=told, container_id=before.get("containerID") or "")
+            self.ended_attempt = restarts
         elif "running" in was:
             # The machine went down: nobody knows how it ended.
             ended = Terminated(
@@ -143,25 +141,25 @@ class ContainerRunner:
             await self._back_off(ended)
 
     def _again(self, ended: Terminated) -> bool:
-        policy = self._pod.pod["spec"].get("restartPolicy", "Always")
+        policy = self.pod.pod["spec"].get("restartPolicy", "Always")
         if self.state.role is Role.SIDECAR:
             return True
         if self.state.role is Role.INIT:
             return ended.exit_code != 0 and policy != "Never"
         return policy == "Always" or (policy == "OnFailure" and ended.exit_code != 0)
 
-    def _set(self, **changes: Any) -> None:
+    def set(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
-        self._pod.changed()
+        self.pod.changed()
 
     async def _start(self) -> Terminated | None:
         """Start the process; a terminated state when it could not be started at all."""
         image = await self._image()
         launch = await self._prepare(image)
-        self._launch = launch
+        self.launch = launch
         attempt = self.state.restarts
-        metadata = self._pod.pod["metadata"]
-        logs = self._node.log_folder(self._pod.pod) / self.name
+        metadata = self.pod.pod["metadata"]
+        logs = self._node.log_folder(self.pod.pod) / self.name
         spec = ProcessSpec(
             id=uuid.uuid4().hex,
             argv=launch.argv,
@@ -172,25 +170,29 @@ class ContainerRunner:
                 LABEL_POD: metadata["uid"],
                 LABEL_CONTAINER: self.name,
                 LABEL_ATTEMPT: str(attempt),
-                LABEL_ADDRESS: self._pod.address,
+                LABEL_ADDRESS: self.pod.address,
             },
         )
         previous = self.state.container_id.removeprefix(ID_SCHEME)
         try:
-            record = await self._node.supervisor.start(spec)
+            # Not given up when the pod is deleted at this moment: stop() must know of the process.
+            self._starting = asyncio.create_task(self._node.supervisor.start(spec), name=f"start of {self.name}")
+            record = await asyncio.shield(self._starting)
+            self._starting = None
         except StartError as error:
+            self._starting = None
             text = f"failed to start container process: {error.message}"
-            self._node.recorder.warning(self._pod.pod, "Failed", f"Error: {text}", self.name)
+            self._node.recorder.warning(self.pod.pod, "Failed", f"Error: {text}", self.name)
             self._failures += 1
             ended = Terminated(128, "StartError", timestamp(), timestamp(), message=text)
-            self._set(state=ended, ready=False, started=False)
+            self.set(state=ended, ready=False, started=False)
             return ended
         self.record = record
-        self._set(state=Running(seconds(record.started_at)), container_id=ID_SCHEME + record.id)
+        self.set(state=Running(seconds(record.started_at)), container_id=ID_SCHEME + record.id)
         message = f'Container image "{self.state.image}" already present on machine and can be accessed by the pod'
-        self._node.recorder.normal(self._pod.pod, "Pulled", message, self.name)
-        self._node.recorder.normal(self._pod.pod, "Created", "Container created", self.name)
-        self._node.recorder.normal(self._pod.pod, "Started", "Container started", self.name)
+        self._node.recorder.normal(self.pod.pod, "Pulled", message, self.name)
+        self._node.recorder.normal(self.pod.pod, "Created", "Container created", self.name)
+        self._node.recorder.normal(self.pod.pod, "Started", "Container started", self.name)
         if previous:
             await self._node.supervisor.forget(previous)
         if attempt >= 2:
@@ -205,9 +207,9 @@ class ContainerRunner:
         while True:
             image = self._node.config.images.find(name)
             if image is not None:
-                self._set(image_id=f"local://{name}")
+                self.set(image_id=f"local://{name}")
                 return image
-            pod, recorder = self._pod.pod, self._node.recorder
+            pod, recorder = self.pod.pod, self._node.recorder
             if not told:
                 images = self._node.config.images
                 known = ", ".join(images.names) or "none"
@@ -218,32 +220,32 @@ class ContainerRunner:
                 recorder.normal(pod, "Pulling", f'Pulling image "{name}"', self.name)
                 recorder.warning(pod, "Failed", text, self.name)
                 recorder.warning(pod, "Failed", "Error: ErrImagePull", self.name)
-                self._set(state=Waiting("ErrImagePull", text))
+                self.set(state=Waiting("ErrImagePull", text))
                 told = True
             await asyncio.sleep(delay)
             if self._node.config.images.find(name) is None:
                 delay = min(delay * 2, self._node.config.backoff.maximum)
                 recorder.normal(pod, "BackOff", f'Back-off pulling image "{name}"', self.name)
-                self._set(state=Waiting("ImagePullBackOff", f'Back-off pulling image "{name}": {text}'))
+                self.set(state=Waiting("ImagePullBackOff", f'Back-off pulling image "{name}": {text}'))
 
     async def _prepare(self, image: Image) -> Launch:
         delay = 0.1
         while True:
-            self._pod.references_changed.clear()
+            self.pod.references_changed.clear()
             try:
-                return await self._pod.setup.launch(self.spec, image)
+                return await self.pod.setup.launch(self.spec, image)
             except (ContainerConfigError, MountError) as error:
                 reason = "CreateContainerConfigError"
-                self._node.recorder.warning(self._pod.pod, "Failed", f"Error: {error.message}", self.name)
-                self._set(state=Waiting(reason, error.message))
+                self._node.recorder.warning(self.pod.pod, "Failed", f"Error: {error.message}", self.name)
+                self.set(state=Waiting(reason, error.message))
             try:
                 async with asyncio.timeout(delay):
-                    await self._pod.references_changed.wait()
+                    await self.pod.references_changed.wait()
             except TimeoutError:
                 delay = min(delay * 2, 10.0)
 
     async def _watch_over(self, record: ProcessRecord) -> Terminated:
-        watching = asyncio.create_task(self._probe_all(), name=f"probes of {self.name}")
+        watching = asyncio.create_task(self._prober.run(), name=f"probes of {self.name}")
         try:
             return self._ended(await self._node.supervisor.exit_of(record))
         finally:
@@ -266,134 +268,65 @@ class ContainerRunner:
         self.record = None
         self.ended_attempt = self.state.restarts
         self.started.clear()
-        self._set(state=ended, ready=False, started=False)
+        self.set(state=ended, ready=False, started=False)
         return ended
 
     def _last_words(self) -> str:
         """The end of the log, where the container asks for it as its termination message."""
         if self.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
             return ""
-        path = self._node.log_folder(self._pod.pod) / self.name / f"{self.state.restarts}.log"
+        path = self._node.log_folder(self.pod.pod) / self.name / f"{self.state.restarts}.log"
         return LogReader(path, LogOptions(tail_lines=80)).read()[-2048:].decode(errors="replace")
 
     async def _back_off(self, ended: Terminated) -> None:
         delay = self._node.config.backoff.delay(self._failures)
         self.state = replace(self.state, last=ended)
         if delay:
-            metadata = self._pod.pod["metadata"]
+            metadata = self.pod.pod["metadata"]
             who = f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
             text = f"Back-off restarting failed container {self.name} in pod {who}"
-            self._node.recorder.warning(self._pod.pod, "BackOff", text, self.name)
+            self._node.recorder.warning(self.pod.pod, "BackOff", text, self.name)
             text = f"back-off {delay:g}s restarting failed container={self.name} pod={who}"
-            self._set(state=Waiting("CrashLoopBackOff", text))
+            self.set(state=Waiting("CrashLoopBackOff", text))
             await asyncio.sleep(delay)
-        self._set(restarts=self.state.restarts + 1)
+        self.set(restarts=self.state.restarts + 1)
 
-    # -- probes --------------------------------------------------------------------------------------------------
-
-    async def _probe_all(self) -> None:
-        born = time.monotonic()
-        hook = (self.spec.get("lifecycle") or {}).get("postStart")
-        if hook and not self.state.started:
-            answer = await self._ask(hook, 30.0)
-            if not answer.success:
-                self._node.recorder.warning(self._pod.pod, "FailedPostStartHook", answer.message, self.name)
-                self._condemn("FailedPostStartHook")
-                return
-        startup = self.spec.get("startupProbe")
-        if startup and not self.state.started and not await self._probe(ProbeKind.STARTUP, startup, born):
-            return
-        self.started.set()
-        readiness, liveness = self.spec.get("readinessProbe"), self.spec.get("livenessProbe")
-        self._set(started=True, **({} if readiness else {"ready": True}))
-        async with asyncio.TaskGroup() as group:
-            for kind, probe in ((ProbeKind.READINESS, readiness), (ProbeKind.LIVENESS, liveness)):
-                if probe:
-                    group.create_task(self._probe(kind, probe, time.monotonic()))
-
-    async def _probe(self, kind: ProbeKind, probe: Mapping[str, Any], born: float) -> bool:
-        """Ask for as long as it matters; False when the container was condemned."""
-        timing = ProbeTiming.of(kind, probe)
-        state = ProbeState(verdict=True if kind is ProbeKind.READINESS and self.state.ready else None)
-        while True:
-            await asyncio.sleep(next_delay(state, timing, time.monotonic() - born))
-            answer = await self._ask(probe, timing.timeout)
-            before, state = state, answered(state, timing, answer.success, time.monotonic() - born)
-            if not answer.success and state.failures > before.failures:
-                text = f"{kind} probe failed: {answer.message}"
-                self._node.recorder.warning(self._pod.pod, "Unhealthy", text, self.name)
-            if kind is ProbeKind.READINESS:
-                if state.verdict is not None and state.verdict != self.state.ready:
-                    self._set(ready=state.verdict)
-            elif state.verdict is False:
-                self._condemn(f"failed {kind.lower()} probe")
-                return False
-            elif kind is ProbeKind.STARTUP and state.verdict:
-                return True
-
-    async def _ask(self, action: Mapping[str, Any], seconds: float) -> Answer:
-        return await ask(action, self.spec, self._pod.address, seconds, self.execute)
-
-    def _condemn(self, why: str) -> None:
+    def condemn(self, why: str) -> None:
         text = f"Container {self.name} {why}, will be restarted"
-        self._node.recorder.normal(self._pod.pod, "Killing", text, self.name)
+        self._node.recorder.normal(self.pod.pod, "Killing", text, self.name)
         record = self.record
         if record is not None:
-            grace = float(self._pod.pod["spec"].get("terminationGracePeriodSeconds") or 30)
+            grace = float(self.pod.pod["spec"].get("terminationGracePeriodSeconds") or 30)
             self._kill = asyncio.create_task(self._end(record, grace), name=f"killing {self.name}")
-
-    async def execute(self, argv: list[str], limit: float) -> tuple[int, str]:
-        """Run a command in the container's surroundings (exec probes and hooks)."""
-        launch = self._launch
-        if launch is None:
-            launch = self._launch = await self._pod.setup.launch(self.spec, Image())
-        record = self.record
-        env = launch.env | ({MARK: mark(self._node.config.root, record.id)} if record else {})
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *[launch.rewrite(part) for part in argv],
-                env=env,
-                cwd=launch.cwd,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return 126, f"cannot run {argv[:1]}: {error}"
-        try:
-            async with asyncio.timeout(limit):
-                output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                signal_group(process.pid, signal.SIGKILL)
-                await process.wait()
-        return process.returncode or 0, output.decode(errors="replace")
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def stop(self, grace: float) -> None:
         """Stop it for good: preStop, SIGTERM, SIGKILL when the grace is over or the pod is in a hurry."""
+        if self._starting is not None:
+            with contextlib.suppress(StartError):
+                self.record = await self._starting
+            self._starting = None
         record = self.record
         if record is None:
             if isinstance(self.state.state, Waiting):
                 ended = self.state.last or Terminated(0, "Completed", timestamp(), timestamp())
-                self._set(state=ended if self.state.last else self.state.state, ready=False, started=False)
+                self.set(state=ended if self.state.last else self.state.state, ready=False, started=False)
             return
-        self._node.recorder.normal(self._pod.pod, "Killing", f"Stopping container {self.name}", self.name)
-        self._set(ready=False)
+        self._node.recorder.normal(self.pod.pod, "Killing", f"Stopping container {self.name}", self.name)
+        self.set(ready=False)
         began = time.monotonic()
         hook = (self.spec.get("lifecycle") or {}).get("preStop")
         if hook and grace > 0 and record.running:
-            answer = await self._ask(hook, grace)
+            answer = await self._prober.ask(hook, grace)
             if not answer.success:
-                self._node.recorder.warning(self._pod.pod, "FailedPreStopHook", answer.message, self.name)
+                self._node.recorder.warning(self.pod.pod, "FailedPreStopHook", answer.message, self.name)
         self._ended(await self._end(record, max(0.0, grace - (time.monotonic() - began))))
 
     async def _end(self, record: ProcessRecord, grace: float) -> ProcessRecord:
         supervisor = self._node.supervisor
         exit_ = asyncio.ensure_future(supervisor.exit_of(record))
-        hurry = asyncio.create_task(self._pod.hurry.wait())
+        hurry = asyncio.create_task(self.pod.hurry.wait())
         try:
             if grace > 0:
                 await supervisor.signal(record.id, signal.SIGTERM)

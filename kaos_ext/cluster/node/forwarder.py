@@ -1,6 +1,6 @@
 """The forwarder: makes Service addresses real, TCP from clusterIP:port to a ready endpoint.
 
-    python -m kaos_ext.cluster.node.forwarder TABLE
+    python -I -S forwarder.py TABLE
 
 A process of its own under the supervisor, so calls in flight survive the daemon. TABLE is JSON (`services.py`),
 replaced atomically and read again on SIGHUP: listeners come and go, connections that stand are left alone. Bytes go

@@ -8,6 +8,7 @@ The supervisor writes them, the kubelet API reads them. Standard library only.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ class LogWriter:
     def __init__(self, path: Path, max_file: int = MAX_FILE) -> None:
         self.path = path
         self._max = max_file
+        self._failed = False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open()
         self._rest = {"stdout": b"", "stderr": b""}
@@ -61,11 +63,19 @@ class LogWriter:
     def _write(self, data: bytes) -> None:
         if not data:
             return
-        if self._size and self._size + len(data) > self._max:
-            self._rotate()
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        try:
+            if self._size and self._size + len(data) > self._max:
+                self._rotate()
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            # A full disk costs lines of a log, never the process that writes it.
+            if not self._failed:
+                print(f"{self.path}: {error.strerror}", file=sys.stderr, flush=True)
+            self._failed = True
+            return
+        self._failed = False
         self._size += len(data)
 
     def _rotate(self) -> None:

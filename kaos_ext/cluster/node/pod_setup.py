@@ -57,7 +57,7 @@ class PodSetup:
         self._uid: str = pod["metadata"]["uid"]
         self._namespace: str = pod["metadata"]["namespace"]
         self._tokens = Tokens(node.client, pod)
-        self._cache: dict[tuple[str, str], Object | None] = {}
+        self._written_token = ""
         self.folder = node.pod_folder(self._uid)
 
     @property
@@ -100,7 +100,9 @@ class PodSetup:
             token = await self._tokens.get("", config.token_seconds)
         except KaosError as error:
             raise MountError(f'no token for the pod\'s service account: {error.message}') from error  # fmt: skip
-        write_kubeconfig(self.folder / "kubeconfig", config, self._namespace, token)
+        if token != self._written_token:
+            write_kubeconfig(self.folder / "kubeconfig", config, self._namespace, token)
+            self._written_token = token
 
     async def _volume(self, volume: dict[str, Any]) -> None:
         folder = self.folder / "volumes" / volume["name"]

@@ -13,7 +13,7 @@ import logging
 import time
 from typing import Any
 
-from kaos_ext.cluster.node.container import LABEL_ADDRESS, LABEL_CONTAINER, ContainerRunner
+from kaos_ext.cluster.node.container import LABEL_ADDRESS, LABEL_CONTAINER, LABEL_POD, ContainerRunner
 from kaos_ext.cluster.node.context import NodeContext
 from kaos_ext.cluster.node.pod_setup import PodSetup
 from kaos_ext.cluster.node.pod_status import ContainerState, PodFacts, Role, Terminated, fold
@@ -92,6 +92,9 @@ class PodWorker:
     # -- what others tell it -------------------------------------------------------------------------------------
 
     def update(self, pod: Object) -> None:
+        shown = [self.pod["metadata"].get(part) for part in ("labels", "annotations")]
+        if shown != [pod["metadata"].get(part) for part in ("labels", "annotations")]:
+            self._refresh.set()  # files may show them
         self.pod = pod
         self.setup.update(pod)
         if pod["metadata"].get("deletionTimestamp"):
@@ -100,7 +103,6 @@ class PodWorker:
                 self.hurry.set()
             self._granted = grace
             self._stop.set()
-        self._refresh.set()
         if pod["spec"].get("readinessGates"):
             self.changed()
 
@@ -140,10 +142,10 @@ class PodWorker:
         while True:
             try:
                 return await self._live()
-            except (KaosError, OSError, ExceptionGroup) as error:
-                _log.exception("pod %s: %s", self.uid, error)
+            except Exception as error:
+                _log.exception("pod %s", self.uid)
                 self.node.recorder.warning(self.pod, "FailedSync", f"Error syncing pod: {error}")
-                await asyncio.sleep(1)
+                await asyncio.sleep(2)
 
     async def _live(self) -> None:
         if self.phase in ("Succeeded", "Failed"):
@@ -217,10 +219,10 @@ class PodWorker:
             self._dirty.clear()
             try:
                 await self._write_status()
-            except (KaosError, OSError, TimeoutError) as error:
+            except Exception as error:
                 if self._is_gone(error):
                     continue
-                _log.warning("status of pod %s: %s", self.uid, error)
+                _log.warning("status of pod %s: %r", self.uid, error)
                 self._dirty.set()
                 await asyncio.sleep(0.2)
 
@@ -273,8 +275,6 @@ class PodWorker:
 
     async def _terminate(self) -> None:
         """Stop everything, say so, and only then let the object go."""
-        ids = [runner.record.id for runner in self.runners if runner.record is not None]
-        ids += [runner.state.container_id.partition("://")[2] for runner in self.runners if runner.state.container_id]
         await self._stop_containers(2.0 if self._gone else self._grace())
         delay = 0.05
         while not self._gone:
@@ -291,7 +291,8 @@ class PodWorker:
                 _log.warning("deleting pod %s: %s", self.uid, error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
-        for process_id in dict.fromkeys(ids):
-            await self.node.supervisor.forget(process_id)
+        for record in await self.node.supervisor.records():
+            if record.labels.get(LABEL_POD) == self.uid and not record.running:
+                await self.node.supervisor.forget(record.id)
         await self.setup.remove()
         self.node.addresses.release(self.address, self.uid)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import OrderedDict
 from typing import Any
@@ -31,6 +30,7 @@ class Recorder:
         self._node = node
         self._queue: asyncio.Queue[tuple[Object, str, str, str, str]] = asyncio.Queue(maxsize=4096)
         self._known: OrderedDict[tuple[str, ...], tuple[str, int]] = OrderedDict()
+        self._stamp = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -81,7 +81,9 @@ class Recorder:
             patch: dict[str, Any] = {"count": count + 1, "lastTimestamp": now}
             await self._client.patch(EVENTS, name, patch, namespace)
             return
-        name = f"{metadata['name']}.{secrets.token_hex(8)}"
+        # Named by the moment, as the real one's: a list by name is a list in time.
+        self._stamp = max(time.time_ns(), self._stamp + 1)
+        name = f"{metadata['name']}.{self._stamp:x}"
         involved = {
             "kind": object.get("kind", "Pod"),
             "apiVersion": object.get("apiVersion", "v1"),

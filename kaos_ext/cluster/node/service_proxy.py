@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from kaos_ext.cluster.node import forwarder
 from kaos_ext.cluster.node.forwarder import ready_file
 from kaos_ext.cluster.node.protocol import ProcessRecord, ProcessSpec
 from kaos_ext.cluster.node.services import ServiceTable, service_table
@@ -62,7 +63,7 @@ class ServiceProxy:
             delay = min(delay * 2, 5.0)
 
     def _spec(self) -> ProcessSpec:
-        argv = [sys.executable, "-P", "-m", "kaos_ext.cluster.node.forwarder", str(self._table_file)]
+        argv = [sys.executable, "-I", "-S", forwarder.__file__, str(self._table_file)]
         return ProcessSpec(
             id=uuid.uuid4().hex,
             argv=argv,

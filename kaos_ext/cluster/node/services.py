@@ -1,12 +1,15 @@
-"""Services as a table, pure: which address is forwarded where, and which names mean which address.
+"""Services as a table: which address is forwarded where, and which names mean which address.
 
 A port is listened on only while an endpoint is ready: without one a caller is refused at once, as by kube-proxy.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from kaos_ext.kube.objects import Object
@@ -56,6 +59,24 @@ def service_table(services: Iterable[Object], slices: Iterable[Object], domain: 
                 if targets:
                     forward[f"{address}:{port['port']}"] = targets
     return ServiceTable(forward, names)
+
+
+def refused_ports(service: Object) -> list[int]:
+    """Ports of a Service that this process's user may not listen on (never told of the API server's own)."""
+    metadata, spec = service["metadata"], service.get("spec") or {}
+    if (metadata.get("namespace"), metadata["name"]) == ("default", "kubernetes") or os.geteuid() == 0:
+        return []
+    if spec.get("clusterIP") in (None, "", "None"):
+        return []
+    return [port["port"] for port in spec.get("ports") or [] if port["port"] < _first_free_port()]
+
+
+@cache
+def _first_free_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def _ready(endpoint: Mapping[str, Any], everyone: bool) -> bool:

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -100,7 +101,9 @@ class Supervisor:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        wake, waker = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         # Handlers, not SIG_IGN: what is ignored stays ignored in what we exec.
         for ignored in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT):
@@ -244,7 +247,14 @@ class Supervisor:
             log.close(time.time_ns())
             raise
         record = ProcessRecord(spec.id, handle.pid, birth(handle.pid) or "", rfc3339(), spec.labels)
-        self._records.write(record)
+        try:
+            self._records.write(record)
+        except OSError:
+            # What the disk does not know must not run. It is reaped as any orphan.
+            signal_group(handle.pid, signal.SIGKILL)
+            handle.returncode = -signal.SIGKILL
+            log.close(time.time_ns())
+            raise
         assert handle.stdout is not None and handle.stderr is not None
         streams = {handle.stdout.fileno(): "stdout", handle.stderr.fileno(): "stderr"}
         process = _Process(record, log, streams, handle.stdin.fileno() if handle.stdin else None, handle)
@@ -344,7 +354,10 @@ class Supervisor:
         process.log.close(time.time_ns())
         code, number = (128 - status, -status) if status < 0 else (status, 0)
         ended = replace(record, finished_at=rfc3339(), exit_code=code, signal=number)
-        self._records.write(ended)
+        try:
+            self._records.write(ended)
+        except OSError as error:
+            print(f"exit of {record.id} is not on disk: {error.strerror}", file=sys.stderr, flush=True)
         self._known[record.id] = ended
         for peer in list(self._peers):
             self._send(peer, {"event": "exited", "process": ended.to_json()})
@@ -368,6 +381,9 @@ def _become_subreaper() -> None:
 
 def _serve(root: Path) -> None:
     os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     (root / PROCESSES).mkdir(parents=True, exist_ok=True)
     os.chdir(root)
     held = lock(root)

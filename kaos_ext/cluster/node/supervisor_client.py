@@ -202,6 +202,8 @@ class SupervisorClient:
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Ask, across a supervisor's crash if need be."""
         while True:
+            if self._closing:
+                raise ConnectionResetError("the supervisor is stopping")
             await self._connected.wait()
             try:
                 return await self._ask(operation, arguments)
@@ -238,6 +240,10 @@ class SupervisorClient:
         """Drop the record of an ended process."""
         await self.call("forget", process=process_id)
         self._exits.pop(process_id, None)
+
+    async def records(self) -> list[ProcessRecord]:
+        """All processes the supervisor knows, running and ended."""
+        return [ProcessRecord.from_json(record) for record in (await self.call("hello"))["processes"]]
 
     async def claim(self, host: str, port: int = CLAIM_PORT) -> bool:
         """Hold an address for as long as the supervisor lives; False when somebody else holds it."""
