@@ -85,7 +85,8 @@ async def follow(ask: Caller, name: str, namespace: str) -> AsyncGenerator[tuple
         try:
             if not view.events:
                 view = await _recent(ask, view)
-                yield Update(view, "", None, ""), None
+                silent = "" if view.events else f"○ no events yet: {name} answers, and its loop has not begun"
+                yield Update(view, silent, None, "\n" if silent else ""), None
                 for event in view.events:
                     yield Update(view, line_of(event), event.to_json()), None
             since = str(view.events[-1].seq if view.events else 0)
