@@ -25,7 +25,8 @@ from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError
 from kaos_ext.runtime.guard import Caller, Guard, peer_uid
 
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 12.0
+"""Spent at most twice on the way down, runs first and then requests: together less than a pod's usual 30 s."""
 BODY_BYTES = 16 * 1024 * 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ def model(processes: Processes) -> Running:
     return processes.openai()
 
 
-@pytest.fixture
-def echo(processes: Processes) -> Running:
-    return processes.start("mcp", environment(MCP_TOOLS_STRING=ECHO))
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Running]:
+    started = Processes()
+    yield started.start("mcp", environment(MCP_TOOLS_STRING=ECHO))
+    started.close()
 
 
 def chat(agent: Running, text: str, **more: Any) -> Any:
@@ -157,9 +160,8 @@ def test_without_a_model_it_says_what_is_missing(processes: Processes) -> None:
     assert reply.status == 502 and "MODEL_API_URL is not set" in reply.json["error"]["message"]
 
 
-def test_a_dead_tool_server_is_told_to_the_model_and_found_again(
-    processes: Processes, model: Running, echo: Running
-) -> None:
+def test_a_dead_tool_server_is_told_to_the_model_and_found_again(processes: Processes, model: Running) -> None:
+    echo = processes.start("mcp", environment(MCP_TOOLS_STRING=ECHO))
     agent = processes.start("agent", agent_env(mcp={"e": echo.url}, MODEL_API_URL=model.url, MODEL_NAME="m"))
     assert "Echo: one" in chat(agent, "one").text
     echo.kill()

@@ -6,6 +6,7 @@ import json
 import random
 import select
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,31 @@ def test_a_loop_that_never_rests_leaves_room_for_requests(processes: Processes) 
     assert agent.rpc("SendMessage", message={"text": "hi"})["result"]["status"]["state"] == "completed"
     assert agent.get("/loop").json["iteration"] > 1
     assert agent.terminate() == 0
+
+
+def test_a_request_under_way_is_answered_while_the_process_stops(processes: Processes, tmp_path: Path) -> None:
+    book = tmp_path / "book"
+    server = processes.start("mcp", environment(MCP_TOOLS_STRING=striking(book)))
+    script = [tool_call("strike", number=n) for n in range(10)]
+    env = agent_env(
+        mcp={"anvil": server.url}, AGENTIC_LOOP_MAX_STEPS="20", DEBUG_MOCK_RESPONSES=mocks(*script, "all ten")
+    )
+    agent = processes.start("agent", env)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(agent.rpc, "SendMessage", message={"text": "Strike ten times."})
+        eventually(lambda: book.exists() and book.read_text().count("\n") >= 2, "it works")
+        assert agent.terminate() == 0
+        task = asked.result(10)["result"]
+    assert task["status"]["state"] == "completed" and task["history"][-1]["parts"][0]["text"] == "all ten"
+
+
+def test_whoever_waits_for_a_task_that_is_cancelled_learns_it(processes: Processes) -> None:
+    source = "import time\n\ndef hang(number: int) -> str:\n    time.sleep(30)\n    return 'late'\n"
+    server = processes.start("mcp", environment(MCP_TOOLS_STRING=source))
+    env = agent_env(mcp={"slow": server.url}, DEBUG_MOCK_RESPONSES=mocks(tool_call("hang", number=1), "ok"))
+    agent = processes.start("agent", env)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(agent.rpc, "SendMessage", message={"text": "Wait."})
+        listed = eventually(lambda: agent.rpc("ListTasks")["result"]["tasks"], "the task is listed")
+        agent.rpc("CancelTask", id=listed[0]["id"])
+        assert asked.result(10)["result"]["status"]["state"] == "canceled"

@@ -66,8 +66,7 @@ async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Jou
         surface.up(service)
         shell.ready()
         await shell.stopping.wait()
-        await service.finish(GRACE_SECONDS)
-        await _finish(background, GRACE_SECONDS)
+        await asyncio.gather(service.finish(GRACE_SECONDS), _finish(background, GRACE_SECONDS))
         # Requests under way use the journal: they end before it closes.
         await shell.close()
         for server in servers:

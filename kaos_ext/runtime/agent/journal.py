@@ -157,8 +157,10 @@ class Journal:
         then only whole iterations, as far as one fits.
         """
         chosen = types or tuple(map(str, KAOS_TYPES))
-        # The unary plus keeps SQLite from gathering and sorting every row of these types.
-        condition = [f"+type IN ({', '.join('?' * len(chosen))})"]
+        # For one type its index gives rows in order. For several, SQLite would gather and sort all of their rows;
+        # the unary plus makes it go along the log instead, which ends after a page.
+        column = "type" if len(chosen) == 1 else "+type"
+        condition = [f"{column} IN ({', '.join('?' * len(chosen))})"]
         parameters: list[str | int] = [*chosen]
         for clause, value in (("session = ?", session), ("id > ?", since), ("id <= ?", until)):
             if value not in (None, ""):

@@ -132,7 +132,7 @@ class Run:
         self.record(self._event(EventType.MODEL_REQUEST, asked, step))
         question = Question(messages, tools, cursor=self.state.status.totals.model_calls)
         answer = await self._with.model.ask(question, self._on_text)
-        self.record(self._event(EventType.MODEL_RESPONSE, answer.to_json(), step))
+        await self._keep(self._event(EventType.MODEL_RESPONSE, answer.to_json(), step))
 
     def _instructions(self) -> str:
         problems = self._with.tools.problems
@@ -146,9 +146,10 @@ class Run:
         intents = [self._intent(call, tool) for call, tool in found if not call.intended]
         if intents:
             self.record(*intents, sync=any(not intent.data["repeatable"] for intent in intents))
-        async with asyncio.TaskGroup() as group:
-            for call, tool in found:
-                group.create_task(self._one(call, tool))
+        ended = await asyncio.gather(*(self._one(call, tool) for call, tool in found), return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error
 
     def _intent(self, call: PendingCall, tool: Tool | None) -> Event:
         # A call that cannot be made is harmless to try again.
@@ -164,11 +165,11 @@ class Run:
             result = await self._made(call, tool)
         except ToolError as error:
             if error.uncertain and not (tool and tool.repeatable):
-                self.record(replace(loop.unknown(self.state, call), step=self.state.steps))
+                await self._keep(replace(loop.unknown(self.state, call), step=self.state.steps))
             else:
-                self._answered(EventType.TOOL_ERROR, call, {"tool": call.tool, "error": str(error)})
+                await self._answered(EventType.TOOL_ERROR, call, {"tool": call.tool, "error": str(error)})
         else:
-            self._answered(EventType.TOOL_RESULT, call, {"tool": call.tool, "result": result})
+            await self._answered(EventType.TOOL_RESULT, call, {"tool": call.tool, "result": result})
 
     async def _made(self, call: PendingCall, tool: Tool | None) -> str:
         if call.problem:
@@ -184,8 +185,17 @@ class Run:
                 raise
         return await self._with.tools.call(tool, call.arguments)
 
-    def _answered(self, kind: EventType, call: PendingCall, content: dict[str, Any]) -> None:
-        self.record(self._event(kind, content, self.state.steps, {"call_id": call.id}))
+    async def _answered(self, kind: EventType, call: PendingCall, content: dict[str, Any]) -> None:
+        await self._keep(self._event(kind, content, self.state.steps, {"call_id": call.id}))
+
+    async def _keep(self, event: Event) -> None:
+        """Record what was paid for or cannot be done again; while the disk is full, try again and again."""
+        while True:
+            try:
+                return self.record(event)
+            except StoreError as error:
+                log.error("cannot write events: %s", error)
+                await asyncio.sleep(STORE_TROUBLE_SECONDS)
 
     def _event(self, kind: EventType, content: Any, step: int, data: dict[str, Any] | None = None) -> Event:
         spec, status = self.state.spec, self.state.status

@@ -45,6 +45,7 @@ class AgentService:
         self._stopping = stopping
         self._loop: Run | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._canceling: set[str] = set()
         self.control = Control(stopping, suspended=settings.suspended)
 
     @property
@@ -99,7 +100,8 @@ class AgentService:
         )
         history = self.journal.history(session, self.settings.context_limit)
         run = Run(loop.begin(spec), self._with, history=history, on_text=on_text, on_call=on_call)
-        state = await run.drive(Control(self._stopping))
+        # Somebody waits: it is finished, within the grace of requests, even while the process stops.
+        state = await run.drive(Control(asyncio.Event()))
         _check(state)
         return state
 
@@ -124,7 +126,7 @@ class AgentService:
         work = self._begin(id)
         if not autonomous:
             # Whoever asked may go away; the task is on record and goes on.
-            await asyncio.shield(work)
+            await asyncio.wait([work])
         return self.task(id)
 
     def task(self, id: str) -> Task:
@@ -145,12 +147,13 @@ class AgentService:
         if task.state.terminal:
             return task
         work = self._tasks.get(id)
-        if work is not None:
-            work.cancel()
-            await asyncio.wait([work])
-        task = self.task(id)
-        if not task.state.terminal:
+        if work is None:
             self._end(task, EventType.TASK_CANCELED, "")
+            return self.task(id)
+        self._canceling.add(id)
+        work.cancel()
+        await asyncio.wait([work])
+        self._canceling.discard(id)
         return self.task(id)
 
     def resume_tasks(self) -> None:
@@ -167,10 +170,22 @@ class AgentService:
                 work.cancel()
 
     def _begin(self, id: str, *, resumed: bool = False) -> asyncio.Task[None]:
-        work = asyncio.create_task(self._work(id, resumed))
+        work = asyncio.create_task(self._guarded(id, resumed))
         self._tasks[id] = work
         work.add_done_callback(lambda _: self._tasks.pop(id, None))
         return work
+
+    async def _guarded(self, id: str, resumed: bool) -> None:
+        try:
+            await self._work(id, resumed)
+        except asyncio.CancelledError:
+            # On record before whoever waits for the task looks at it.
+            if id in self._canceling:
+                self._end(self.task(id), EventType.TASK_CANCELED, "")
+            raise
+        except Exception as error:
+            log.exception("task %s broke", id)
+            self._end(self.task(id), EventType.TASK_FAILED, {"error": f"{type(error).__name__}: {error}"})
 
     async def _work(self, id: str, resumed: bool) -> None:
         events = self.journal.of_run(id)
@@ -184,7 +199,8 @@ class AgentService:
         run = Run(_folded(spec, events), self._with, history=history)
         if resumed:
             run.record(Event(EventType.LOOP_STARTED, {"goal": text}, session=task.session, run=id))
-        state = await run.drive(Control(self._stopping))
+        # An autonomous task stops at a step and is taken up again; whoever waits for a synchronous one gets it whole.
+        state = await run.drive(Control(self._stopping if task.autonomous else asyncio.Event()))
         if not loop.over(state):
             return  # The process stops; the next one goes on.
         if state.status.failures:
@@ -217,8 +233,6 @@ def _folded(spec: RunSpec, events: list[Event]) -> RunState:
 
 
 def _check(state: RunState) -> None:
-    if not loop.over(state):
-        raise RunFailed("the agent is stopping", hint="ask again; another process takes over")
     if state.status.last_outcome == Outcome.FAILED:
         raise RunFailed(state.status.last_error)
 
