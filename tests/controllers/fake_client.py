@@ -31,8 +31,9 @@ from kaos_ext.kube.objects import (
 Key = tuple[Resource, str, str]
 
 
-def refusal(code: int, reason: str, message: str = "") -> ApiError:
-    return ApiError({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message})
+def refusal(code: int, reason: str, message: str = "", *causes: str) -> ApiError:
+    status: Object = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}
+    return ApiError({**status, "details": {"causes": [{"reason": cause} for cause in causes]}})
 
 
 class FakeClient:
@@ -133,7 +134,7 @@ class FakeClient:
             metadata["namespace"] = namespace
             space = self.objects.get((NAMESPACES, "", namespace or ""))
             if space is not None and space["metadata"].get("deletionTimestamp"):
-                raise refusal(403, "Forbidden", "namespace is being terminated")
+                raise refusal(403, "Forbidden", "namespace is being terminated", "NamespaceTerminating")
         if (resource, namespace or "", metadata.get("name", "")) in self.objects:
             raise refusal(409, "AlreadyExists", f"{metadata['name']} already exists")
         object.pop("status", None)

@@ -12,6 +12,7 @@ from kaos_ext.cluster.controllers.garbage import Owner, Verdict, verdict
 from kaos_ext.kube.objects import (
     CONFIGMAPS,
     CUSTOMRESOURCEDEFINITIONS,
+    DEPLOYMENTS,
     NAMESPACES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -265,3 +266,17 @@ async def test_a_folder_of_somebody_else_is_never_removed(cluster: Any, tmp_path
     await cluster.client.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
     await cluster.until(lambda: not cluster.client.all(PERSISTENTVOLUMES))
     assert mode(precious) is not None
+
+
+async def test_a_namespace_that_ends_gets_no_new_pods_and_nobody_complains(
+    cluster: Any, make_deployment: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await namespace(cluster)
+    body = make_deployment(3)
+    body["metadata"]["namespace"] = "lab"
+    await cluster.client.create(DEPLOYMENTS, body, "lab")
+    await cluster.until(lambda: len(cluster.active("lab")) == 3)
+    await cluster.client.delete(NAMESPACES, "lab")
+    await cluster.until(lambda: names(cluster, NAMESPACES) == {"default"})
+    assert cluster.client.all(PODS) == []
+    assert not [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]

@@ -20,7 +20,7 @@ from kaos_ext.cluster.client import Client
 from kaos_ext.cluster.controllers.events import Recorder
 from kaos_ext.cluster.controllers.informer import Informer, Key
 from kaos_ext.cluster.controllers.queue import WorkQueue
-from kaos_ext.kube.objects import Object, Resource, is_conflict, is_not_found
+from kaos_ext.kube.objects import ApiError, Object, Resource, is_conflict, is_not_found
 from kaos_ext.model.errors import KaosError
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Controller(ABC):
                 again = await self.reconcile(key)
             except KaosError as error:
                 self.queue.retry(key)
-                if not (is_conflict(error) or is_not_found(error)):
+                if not (is_conflict(error) or is_not_found(error) or namespace_ends(error)):
                     _log.warning("%s %s/%s: %s", self.name, *key, error)
             except Exception:
                 self.queue.retry(key)
@@ -91,6 +91,11 @@ class Controller(ABC):
                     group.create_task(self.work())
         finally:
             self.queue.close()
+
+
+def namespace_ends(error: KaosError) -> bool:
+    """Whether a creation was refused because the namespace is being deleted."""
+    return isinstance(error, ApiError) and any(cause.get("reason") == "NamespaceTerminating" for cause in error.causes)
 
 
 def enqueue(queue: WorkQueue[Key]) -> Callable[[Object | None, Object | None], None]:

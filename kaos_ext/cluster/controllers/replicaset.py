@@ -15,7 +15,7 @@ from typing import Any
 from kaos_ext.cluster.controllers import pods as podinfo
 from kaos_ext.cluster.controllers.events import NORMAL, WARNING, now_text
 from kaos_ext.cluster.controllers.informer import Key, controller_uid, key_of
-from kaos_ext.cluster.controllers.loop import Controller, Shared, enqueue
+from kaos_ext.cluster.controllers.loop import Controller, Shared, enqueue, namespace_ends
 from kaos_ext.cluster.controllers.selectors import matches
 from kaos_ext.kube.objects import PODS, REPLICASETS, ApiError, Object, is_conflict, is_not_found
 
@@ -175,10 +175,9 @@ class ReplicaSetController(Controller):
         try:
             pod = await self._client.create(PODS, new_pod(replicaset), namespace)
         except ApiError as error:
-            if not _namespace_ends(error):
-                self._recorder.event(
-                    replicaset, WARNING, "FailedCreate", f"Error creating: {error}", component=COMPONENT
-                )
+            if namespace_ends(error):
+                return  # nobody wants the pod any more
+            self._recorder.event(replicaset, WARNING, "FailedCreate", f"Error creating: {error}", component=COMPONENT)
             raise
         self._pods.remember(pod)
         self._recorder.event(
@@ -266,7 +265,3 @@ class ReplicaSetController(Controller):
                 raise
         else:
             self._sets.remember(stored)
-
-
-def _namespace_ends(error: ApiError) -> bool:
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in error.causes)
