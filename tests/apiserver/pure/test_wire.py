@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from kaos_ext.cluster.apiserver.defaults import prepare
 from kaos_ext.cluster.apiserver.schema.crd import default_crd
 from kaos_ext.cluster.apiserver.wire import discovery, openapi
 from kaos_ext.cluster.apiserver.wire.ages import human
 from kaos_ext.cluster.apiserver.wire.jsonpath import compile_path
+from kaos_ext.cluster.apiserver.wire.printers import PRINTERS
 from kaos_ext.cluster.apiserver.wire.protobuf import MAGIC, ProtobufError, decode
 from kaos_ext.cluster.apiserver.wire.table import table_for
 from kaos_ext.kube.objects import Resource
@@ -141,6 +143,15 @@ def test_negative_numbers_are_read_as_such() -> None:
 
 TABLES = [one for one in golden.pairs() if one.answer.get("kind") == "Table" and one.kind]
 NOW = datetime(2026, 11, 21, 13, 3, 15, tzinfo=UTC)
+
+
+def builtin_kinds() -> list[tuple[str, str, str]]:
+    return [
+        (group, version["version"], resource["responseKind"]["kind"])
+        for group, item in ITEMS.items()
+        for version in item["versions"]
+        for resource in version["resources"]
+    ]
 
 
 def stored_before(pair: golden.Pair) -> dict[str, dict[str, Any]]:
@@ -302,3 +313,24 @@ def test_a_custom_kind_is_in_the_document_of_its_group() -> None:
     assert before != openapi.fingerprint("ex.dev", "v1", [resource], {"Gadget": {"type": "object"}})
     listed = openapi.index({openapi.path_of("ex.dev", "v1"): before})
     assert listed == {"paths": {"apis/ex.dev/v1": {"serverRelativeURL": f"/openapi/v3/apis/ex.dev/v1?hash={before}"}}}
+
+
+@pytest.mark.parametrize("kind", sorted(PRINTERS))
+def test_every_printer_fills_every_column_even_of_a_bare_object(kind: str) -> None:
+    gvk = next(one for one in builtin_kinds() if one[2] == kind)
+    obj = prepare(gvk, {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}})
+    made = table_for(Resource(gvk[0], gvk[1], "x", kind), [obj], None, NOW)
+    assert len(made["columnDefinitions"]) > 1
+    assert len(made["rows"][0]["cells"]) == len(made["columnDefinitions"])
+
+
+def test_a_binding_shows_whom_it_binds() -> None:
+    subjects = [
+        {"kind": "ServiceAccount", "namespace": "n", "name": "sa"},
+        {"kind": "User", "name": "u"},
+        {"kind": "Group", "name": "g"},
+    ]
+    obj = {"metadata": {"name": "rb"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": subjects}
+    resource = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+    cells = table_for(resource, [obj], None, NOW)["rows"][0]["cells"]
+    assert cells == ["rb", "Role/r", "<unknown>", "u", "g", "n/sa"]

@@ -2,264 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from kaos_ext.cluster.apiserver.wire.ages import human, moment, since
-
-Object = dict[str, Any]
-Printer = Callable[[Object, datetime], list[Any]]
-
-_NONE = "<none>"
-
-
-def _spec(obj: Object) -> Object:
-    return obj.get("spec") or {}
-
-
-def _status(obj: Object) -> Object:
-    return obj.get("status") or {}
-
-
-def _age(obj: Object, now: datetime) -> str:
-    return since((obj.get("metadata") or {}).get("creationTimestamp"), now)
-
-
-def _name(obj: Object) -> str:
-    return str((obj.get("metadata") or {}).get("name", ""))
-
-
-def _count(status: Object, key: str) -> int:
-    return int(status.get(key) or 0)
-
-
-def _containers(spec: Object) -> list[str]:
-    containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or ()
-    return [
-        ",".join(one.get("name", "") for one in containers),
-        ",".join(one.get("image", "") for one in containers),
-    ]
-
-
-def label_selector(selector: Object | None) -> str:
-    """A `meta/v1 LabelSelector` as text."""
-    if selector is None:
-        return _NONE
-    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for term in selector.get("matchExpressions") or ():
-        key, values = term["key"], ",".join(sorted(term.get("values") or ()))
-        parts.append(
-            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}.get(
-                term["operator"], f"!{key}"
-            )
-        )
-    return ",".join(parts) or _NONE
-
-
-def _labels(labels: Object | None) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or _NONE
-
-
-def _more(items: list[str], most: int = 3) -> str:
-    """The first few of them, and how many more there are."""
-    text = ",".join(items[:most])
-    return f"{text} + {len(items) - most} more..." if len(items) > most else text or "<unset>"
-
-
-def _pod(pod: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(pod), _status(pod)
-    reason, ready, total, restarts, last = _pod_state(pod)
-    text = str(restarts)
-    if restarts and last:
-        text += f" ({since(last, now)} ago)"
-    gates = spec.get("readinessGates") or ()
-    conditions = {one["type"]: one.get("status") for one in status.get("conditions") or ()}
-    passed = sum(conditions.get(gate["conditionType"]) == "True" for gate in gates)
-    addresses = status.get("podIPs") or ()
-    return [
-        _name(pod),
-        f"{ready}/{total}",
-        reason,
-        text,
-        _age(pod, now),
-        (addresses[0].get("ip") if addresses else "") or _NONE,
-        spec.get("nodeName") or _NONE,
-        status.get("nominatedNodeName") or _NONE,
-        f"{passed}/{len(gates)}" if gates else _NONE,
-    ]
-
-
-def _stopped(state: Object, prefix: str = "") -> str:
-    if state.get("reason"):
-        return f"{prefix}{state['reason']}"
-    if state.get("signal"):
-        return f"{prefix}Signal:{state['signal']}"
-    return f"{prefix}ExitCode:{state.get('exitCode', 0)}"
-
-
-def _pod_state(pod: Object) -> tuple[str, int, int, int, str]:
-    """Status, ready and all containers, restarts, and when the last of these was."""
-    spec, status = _spec(pod), _status(pod)
-    conditions = {one["type"]: one for one in status.get("conditions") or ()}
-    reason = status.get("reason") or status.get("phase") or ""
-    if any(one.get("reason") == "SchedulingGated" for one in conditions.values()):
-        reason = "SchedulingGated"
-    sidecars = {one["name"] for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"}
-    total = len(spec.get("containers") or ()) + len(sidecars)
-    ready, initializing = 0, False
-    first: list[Object] = []
-    of_sidecars: list[Object] = []
-    for index, one in enumerate(status.get("initContainerStatuses") or ()):
-        first.append(one)
-        sidecar = one["name"] in sidecars
-        if sidecar:
-            of_sidecars.append(one)
-        state = one.get("state") or {}
-        ended, waiting = state.get("terminated"), state.get("waiting") or {}
-        if ended is not None and not ended.get("exitCode"):
-            continue
-        if sidecar and one.get("started"):
-            ready += bool(one.get("ready"))
-            continue
-        if ended is not None:
-            reason = _stopped(ended, "Init:")
-        elif waiting.get("reason") and waiting["reason"] != "PodInitializing":
-            reason = f"Init:{waiting['reason']}"
-        else:
-            reason = f"Init:{index}/{len(spec.get('initContainers') or ())}"
-        initializing = True
-        break
-    counted = first
-    if not initializing or (conditions.get("Initialized") or {}).get("status") == "True":
-        containers = list(status.get("containerStatuses") or ())
-        counted = of_sidecars + containers
-        reason, running = _containers_state(reason, containers, conditions)
-        ready += running
-    if (pod.get("metadata") or {}).get("deletionTimestamp"):
-        if status.get("reason") == "NodeLost":
-            reason = "Unknown"
-        elif status.get("phase") not in ("Succeeded", "Failed"):
-            reason = "Terminating"
-    ends = [((one.get("lastState") or {}).get("terminated") or {}).get("finishedAt") or "" for one in counted]
-    return reason, ready, total, sum(_count(one, "restartCount") for one in counted), max(ends, default="")
-
-
-def _containers_state(reason: str, containers: list[Object], conditions: dict[str, Object]) -> tuple[str, int]:
-    ready, failed = 0, ""
-    for one in reversed(containers):
-        state = one.get("state") or {}
-        if (state.get("waiting") or {}).get("reason"):
-            reason = state["waiting"]["reason"]
-        elif state.get("terminated") is not None:
-            reason = _stopped(state["terminated"])
-            if state["terminated"].get("exitCode"):
-                failed = reason
-        elif one.get("ready") and state.get("running") is not None:
-            ready += 1
-    if reason == "Completed":
-        if ready and (conditions.get("Ready") or {}).get("status") == "True":
-            reason = "Running"
-        else:
-            reason = failed or ("NotReady" if ready else reason)
-    return reason, ready
-
-
-def _deployment(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
-    return [
-        _name(obj),
-        f"{_count(status, 'readyReplicas')}/{_count(spec, 'replicas')}",
-        _count(status, "updatedReplicas"),
-        _count(status, "availableReplicas"),
-        _age(obj, now),
-        *_containers(spec),
-        label_selector(spec.get("selector")),
-    ]
-
-
-def _replica_set(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
-    selector = spec.get("selector")
-    is_object = isinstance(selector, dict) and ("matchLabels" in selector or "matchExpressions" in selector)
-    return [
-        _name(obj),
-        _count(spec, "replicas"),
-        _count(status, "replicas"),
-        _count(status, "readyReplicas"),
-        _age(obj, now),
-        *_containers(spec),
-        label_selector(selector) if is_object else _labels(selector),
-    ]
-
-
-def _stateful_set(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
-    ready = f"{_count(status, 'readyReplicas')}/{_count(spec, 'replicas')}"
-    return [_name(obj), ready, _age(obj, now), *_containers(spec)]
-
-
-def _daemon_set(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
-    counts = (
-        "desiredNumberScheduled",
-        "currentNumberScheduled",
-        "numberReady",
-        "updatedNumberScheduled",
-        "numberAvailable",
-    )
-    return [
-        _name(obj),
-        *(_count(status, key) for key in counts),
-        _labels(((spec.get("template") or {}).get("spec") or {}).get("nodeSelector")),
-        _age(obj, now),
-        *_containers(spec),
-        label_selector(spec.get("selector")),
-    ]
-
-
-def _job(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
-    done, parallel = _count(status, "succeeded"), _count(spec, "parallelism")
-    if spec.get("completions") is not None:
-        completions = f"{done}/{spec['completions']}"
-    else:
-        completions = f"{done}/1 of {parallel}" if parallel > 1 else f"{done}/1"
-    begun, ended = moment(status.get("startTime") or ""), moment(status.get("completionTime") or "")
-    conditions = {one["type"] for one in status.get("conditions") or () if one.get("status") == "True"}
-    deleting = "deletionTimestamp" in (obj.get("metadata") or {})
-    ranked = ["Complete", "Failed", "Terminating", "Suspended", "FailureTarget", "SuccessCriteriaMet"]
-    true = conditions | ({"Terminating"} if deleting else set())
-    return [
-        _name(obj),
-        next((one for one in ranked if one in true), "Running"),
-        completions,
-        human(((ended or now) - begun).total_seconds()) if begun else "",
-        _age(obj, now),
-        *_containers(spec),
-        label_selector(spec.get("selector")),
-    ]
-
-
-def _cron_job(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
-    job = (spec.get("jobTemplate") or {}).get("spec") or {}
-    last = status.get("lastScheduleTime")
-    return [
-        _name(obj),
-        spec.get("schedule", ""),
-        spec.get("timeZone") or _NONE,
-        str(bool(spec.get("suspend"))),
-        len(status.get("active") or ()),
-        since(last, now) if last else _NONE,
-        _age(obj, now),
-        *_containers(job),
-        label_selector(job.get("selector")),
-    ]
+from kaos_ext.cluster.apiserver.wire.ages import since
+from kaos_ext.cluster.apiserver.wire.cells import (
+    NONE,
+    Object,
+    Printer,
+    age_of,
+    count_of,
+    label_selector,
+    labels_text,
+    more_text,
+    name_of,
+    spec_of,
+    status_of,
+)
+from kaos_ext.cluster.apiserver.wire.workload_printers import WORKLOADS
 
 
 def _service(obj: Object, now: datetime) -> list[Any]:
-    spec = _spec(obj)
+    spec = spec_of(obj)
     kind = spec.get("type") or "ClusterIP"
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
     ports = [
@@ -269,13 +34,13 @@ def _service(obj: Object, now: datetime) -> list[Any]:
         for one in spec.get("ports") or ()
     ]
     return [
-        _name(obj),
+        name_of(obj),
         kind,
-        (addresses[0] if addresses else "") or _NONE,
+        (addresses[0] if addresses else "") or NONE,
         _external(obj, spec, kind),
-        ",".join(ports) or _NONE,
-        _age(obj, now),
-        _labels(spec.get("selector")),
+        ",".join(ports) or NONE,
+        age_of(obj, now),
+        labels_text(spec.get("selector")),
     ]
 
 
@@ -284,10 +49,10 @@ def _external(obj: Object, spec: Object, kind: str) -> str:
     if kind == "ExternalName":
         return str(spec.get("externalName") or "")
     if kind == "LoadBalancer":
-        entries = (_status(obj).get("loadBalancer") or {}).get("ingress") or ()
+        entries = (status_of(obj).get("loadBalancer") or {}).get("ingress") or ()
         assigned = [one.get("ip") or one.get("hostname") or "" for one in entries]
         return ",".join([*assigned, *given]) or "<pending>"
-    return ",".join(given) or _NONE
+    return ",".join(given) or NONE
 
 
 def _endpoints(obj: Object, now: datetime) -> list[Any]:
@@ -296,7 +61,7 @@ def _endpoints(obj: Object, now: datetime) -> list[Any]:
         addresses = [one["ip"] for one in subset.get("addresses") or ()]
         ports = subset.get("ports") or ()
         found += [f"{address}:{port['port']}" for port in ports for address in addresses] if ports else addresses
-    return [_name(obj), _more(found) if obj.get("subsets") else _NONE, _age(obj, now)]
+    return [name_of(obj), more_text(found) if obj.get("subsets") else NONE, age_of(obj, now)]
 
 
 def _endpoint_slice(obj: Object, now: datetime) -> list[Any]:
@@ -305,26 +70,26 @@ def _endpoint_slice(obj: Object, now: datetime) -> list[Any]:
         for port in obj.get("ports") or ()
     ]
     addresses = [address for one in obj.get("endpoints") or () for address in one.get("addresses") or ()]
-    return [_name(obj), obj.get("addressType", ""), _more(ports), _more(addresses), _age(obj, now)]
+    return [name_of(obj), obj.get("addressType", ""), more_text(ports), more_text(addresses), age_of(obj, now)]
 
 
 def _ingress(obj: Object, now: datetime) -> list[Any]:
-    spec = _spec(obj)
+    spec = spec_of(obj)
     hosts = [one["host"] for one in spec.get("rules") or () if one.get("host")]
-    entries = (_status(obj).get("loadBalancer") or {}).get("ingress") or ()
+    entries = (status_of(obj).get("loadBalancer") or {}).get("ingress") or ()
     addresses = [one.get("ip") or one.get("hostname") or "" for one in entries]
     return [
-        _name(obj),
-        spec.get("ingressClassName") or _NONE,
-        _more(hosts) if hosts else "*",
+        name_of(obj),
+        spec.get("ingressClassName") or NONE,
+        more_text(hosts) if hosts else "*",
         ",".join(addresses),
         "80, 443" if spec.get("tls") else "80",
-        _age(obj, now),
+        age_of(obj, now),
     ]
 
 
 def _node(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
+    spec, status = spec_of(obj), status_of(obj)
     ready = next((one.get("status") for one in status.get("conditions") or () if one["type"] == "Ready"), None)
     state = ["Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"]
     if spec.get("unschedulable"):
@@ -341,13 +106,13 @@ def _node(obj: Object, now: datetime) -> list[Any]:
     if info.get("architecture"):
         kernel += f" ({info['architecture']})"
     return [
-        _name(obj),
+        name_of(obj),
         ",".join(state),
-        ",".join(sorted(role for role in roles if role)) or _NONE,
-        _age(obj, now),
+        ",".join(sorted(role for role in roles if role)) or NONE,
+        age_of(obj, now),
         info.get("kubeletVersion", ""),
-        addresses.get("InternalIP", _NONE),
-        addresses.get("ExternalIP", _NONE),
+        addresses.get("InternalIP", NONE),
+        addresses.get("ExternalIP", NONE),
         info.get("osImage") or "<unknown>",
         kernel,
         info.get("containerRuntimeVersion") or "<unknown>",
@@ -355,19 +120,19 @@ def _node(obj: Object, now: datetime) -> list[Any]:
 
 
 def _namespace(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), _status(obj).get("phase", ""), _age(obj, now)]
+    return [name_of(obj), status_of(obj).get("phase", ""), age_of(obj, now)]
 
 
 def _config_map(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), _age(obj, now)]
+    return [name_of(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), age_of(obj, now)]
 
 
 def _secret(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), obj.get("type", ""), len(obj.get("data") or ()), _age(obj, now)]
+    return [name_of(obj), obj.get("type", ""), len(obj.get("data") or ()), age_of(obj, now)]
 
 
 def _plain(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), _age(obj, now)]
+    return [name_of(obj), age_of(obj, now)]
 
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
@@ -379,29 +144,29 @@ def _modes(modes: Iterable[str]) -> str:
 
 
 def _claim(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
+    spec, status = spec_of(obj), status_of(obj)
     bound = bool(spec.get("volumeName"))
     deleting = "deletionTimestamp" in (obj.get("metadata") or {})
     old = ((obj.get("metadata") or {}).get("annotations") or {}).get("volume.beta.kubernetes.io/storage-class")
     return [
-        _name(obj),
+        name_of(obj),
         "Terminating" if deleting else status.get("phase", ""),
         spec.get("volumeName", ""),
         (status.get("capacity") or {}).get("storage", "0") if bound else "",
         _modes(status.get("accessModes") or ()) if bound else "",
         old or spec.get("storageClassName") or "",
         spec.get("volumeAttributesClassName") or "<unset>",
-        _age(obj, now),
+        age_of(obj, now),
         spec.get("volumeMode") or "<unset>",
     ]
 
 
 def _volume(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
+    spec, status = spec_of(obj), status_of(obj)
     claim = spec.get("claimRef") or {}
     deleting = "deletionTimestamp" in (obj.get("metadata") or {})
     return [
-        _name(obj),
+        name_of(obj),
         (spec.get("capacity") or {}).get("storage", "0"),
         _modes(spec.get("accessModes") or ()),
         spec.get("persistentVolumeReclaimPolicy", ""),
@@ -410,7 +175,7 @@ def _volume(obj: Object, now: datetime) -> list[Any]:
         spec.get("storageClassName") or "",
         spec.get("volumeAttributesClassName") or "<unset>",
         status.get("reason", ""),
-        _age(obj, now),
+        age_of(obj, now),
         spec.get("volumeMode") or "<unset>",
     ]
 
@@ -419,17 +184,17 @@ def _storage_class(obj: Object, now: datetime) -> list[Any]:
     annotations = (obj.get("metadata") or {}).get("annotations") or {}
     is_default = annotations.get("storageclass.kubernetes.io/is-default-class") == "true"
     return [
-        _name(obj) + (" (default)" if is_default else ""),
+        name_of(obj) + (" (default)" if is_default else ""),
         obj.get("provisioner", ""),
         obj.get("reclaimPolicy") or "Delete",
         obj.get("volumeBindingMode") or "Immediate",
         bool(obj.get("allowVolumeExpansion")),
-        _age(obj, now),
+        age_of(obj, now),
     ]
 
 
 def _lease(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), _spec(obj).get("holderIdentity") or "", _age(obj, now)]
+    return [name_of(obj), spec_of(obj).get("holderIdentity") or "", age_of(obj, now)]
 
 
 def _event(obj: Object, now: datetime) -> list[Any]:
@@ -454,7 +219,7 @@ def _event(obj: Object, now: datetime) -> list[Any]:
         str(obj.get("message") or obj.get("note") or "").strip(),
         first,
         count,
-        _name(obj),
+        name_of(obj),
     ]
 
 
@@ -465,57 +230,57 @@ def _binding(obj: Object, now: datetime) -> list[Any]:
         name = f"{one.get('namespace', '')}/{one['name']}" if one["kind"] == "ServiceAccount" else one["name"]
         subjects.setdefault(one["kind"], []).append(name)
     return [
-        _name(obj),
+        name_of(obj),
         f"{role.get('kind', '')}/{role.get('name', '')}",
-        _age(obj, now),
+        age_of(obj, now),
         *(", ".join(subjects[kind]) for kind in ("User", "Group", "ServiceAccount")),
     ]
 
 
 def _disruption_budget(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
+    spec, status = spec_of(obj), status_of(obj)
     least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
     return [
-        _name(obj),
+        name_of(obj),
         "N/A" if least is None else str(least),
         "N/A" if most is None else str(most),
-        _count(status, "disruptionsAllowed"),
-        _age(obj, now),
+        count_of(status, "disruptionsAllowed"),
+        age_of(obj, now),
     ]
 
 
 def _network_policy(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), label_selector(_spec(obj).get("podSelector") or {}), _age(obj, now)]
+    return [name_of(obj), label_selector(spec_of(obj).get("podSelector") or {}), age_of(obj, now)]
 
 
 def _priority_class(obj: Object, now: datetime) -> list[Any]:
     policy = obj.get("preemptionPolicy") or "PreemptLowerPriority"
-    return [_name(obj), obj.get("value", 0), bool(obj.get("globalDefault")), _age(obj, now), policy]
+    return [name_of(obj), obj.get("value", 0), bool(obj.get("globalDefault")), age_of(obj, now), policy]
 
 
 def _quota(obj: Object, now: datetime) -> list[Any]:
-    status = _status(obj)
+    status = status_of(obj)
     requests: list[str] = []
     limits: list[str] = []
     for key in sorted(status.get("hard") or ()):
         used = f"{key}: {(status.get('used') or {}).get(key, '0')}/{status['hard'][key]}"
         (limits if key.startswith("limits.") else requests).append(used)
-    return [_name(obj), ", ".join(requests), ", ".join(limits), _age(obj, now)]
+    return [name_of(obj), ", ".join(requests), ", ".join(limits), age_of(obj, now)]
 
 
 def _autoscaler(obj: Object, now: datetime) -> list[Any]:
-    spec, status = _spec(obj), _status(obj)
+    spec, status = spec_of(obj), status_of(obj)
     target = spec.get("scaleTargetRef") or {}
     current = list(status.get("currentMetrics") or ())
     shown = [_metric(one, current[i] if i < len(current) else {}) for i, one in enumerate(spec.get("metrics") or ())]
     return [
-        _name(obj),
+        name_of(obj),
         f"{target.get('kind', '')}/{target.get('name', '')}",
-        ", ".join(shown[:2]) + (f" + {len(shown) - 2} more..." if len(shown) > 2 else "") if shown else _NONE,
+        ", ".join(shown[:2]) + (f" + {len(shown) - 2} more..." if len(shown) > 2 else "") if shown else NONE,
         str(spec["minReplicas"]) if spec.get("minReplicas") is not None else "<unset>",
         spec.get("maxReplicas", 0),
-        _count(status, "currentReplicas"),
-        _age(obj, now),
+        count_of(status, "currentReplicas"),
+        age_of(obj, now),
     ]
 
 
@@ -536,42 +301,29 @@ def _metric(metric: Object, current: Object) -> str:
 def _controller_revision(obj: Object, now: datetime) -> list[Any]:
     owners = (obj.get("metadata") or {}).get("ownerReferences") or ()
     owner = next((one for one in owners if one.get("controller")), None)
-    shown = _NONE
+    shown = NONE
     if owner:
         group = str(owner.get("apiVersion", "")).rpartition("/")[0]
         shown = f"{str(owner['kind']).lower()}{'.' + group if group else ''}/{owner['name']}"
-    return [_name(obj), shown, obj.get("revision", 0), _age(obj, now)]
+    return [name_of(obj), shown, obj.get("revision", 0), age_of(obj, now)]
 
 
 def _ingress_class(obj: Object, now: datetime) -> list[Any]:
-    spec = _spec(obj)
+    spec = spec_of(obj)
     parameters = spec.get("parameters")
-    shown = _NONE
+    shown = NONE
     if parameters:
         group = f".{parameters['apiGroup']}" if parameters.get("apiGroup") else ""
         shown = f"{parameters.get('kind', '')}{group}/{parameters.get('name', '')}"
-    return [_name(obj), spec.get("controller", ""), shown, _age(obj, now)]
-
-
-def _pod_template(obj: Object, now: datetime) -> list[Any]:
-    labels = ((obj.get("template") or {}).get("metadata") or {}).get("labels")
-    return [_name(obj), *_containers(obj), _labels(labels)]
+    return [name_of(obj), spec.get("controller", ""), shown, age_of(obj, now)]
 
 
 def _runtime_class(obj: Object, now: datetime) -> list[Any]:
-    return [_name(obj), obj.get("handler", ""), _age(obj, now)]
+    return [name_of(obj), obj.get("handler", ""), age_of(obj, now)]
 
 
 PRINTERS: dict[str, Printer] = {
-    "Pod": _pod,
-    "PodTemplate": _pod_template,
-    "Deployment": _deployment,
-    "ReplicaSet": _replica_set,
-    "ReplicationController": _replica_set,
-    "StatefulSet": _stateful_set,
-    "DaemonSet": _daemon_set,
-    "Job": _job,
-    "CronJob": _cron_job,
+    **WORKLOADS,
     "Service": _service,
     "Endpoints": _endpoints,
     "EndpointSlice": _endpoint_slice,
