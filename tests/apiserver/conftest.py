@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from kaos_ext.cluster.apiserver.identity import admin
-from kaos_ext.cluster.apiserver.server import ApiServer, ApiServerConfig
+from kaos_ext.cluster.apiserver.server import ApiServer, ApiServerConfig, KubeletAccess
 from kaos_ext.cluster.config import ClusterConfig
 from kaos_ext.cluster.pki import Pki, ensure_pki
 
@@ -129,6 +129,7 @@ def config_of(cluster: ClusterConfig, pki: Pki, database: Path) -> ApiServerConf
         service_network=NETWORK,
         tokens={pki.admin_token: admin()},
         client_ca=pki.ca,
+        kubelet=KubeletAccess(pki.ca, pki.kubelet_token),
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from typing import Any
+
+from aiohttp import web
 
 from tests.apiserver.conftest import NETWORK, Http, Running
 
@@ -74,3 +78,51 @@ async def test_the_servers_own_service_leads_to_it(http: Http, running: Running)
     assert service["spec"]["clusterIP"] == "127.64.0.1"
     endpoints = (await http.get("/api/v1/namespaces/default/endpoints/kubernetes")).body
     assert endpoints["subsets"][0]["ports"][0]["port"] == running.server.port
+
+
+async def test_logs_stream_from_the_node_that_runs_the_pod(http: Http, running: Running) -> None:
+    asked: list[web.Request] = []
+    more = asyncio.Event()
+
+    async def kubelet(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one\n")
+        await more.wait()
+        await response.write(b"two\n")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/containerLogs/default/p/c", kubelet)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(running.pki.kubelet_certificate, running.pki.kubelet_key)
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    try:
+        node = {
+            "metadata": {"name": "n1"},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": runner.addresses[0][1]}},
+            },
+        }
+        assert (await http.post("/api/v1/nodes", node)).status == 201
+        await http.post(PODS, pod())
+        assert (await http.get(f"{PODS}/p/log")).body == ""
+        await http.post(f"{PODS}/p/binding", binding("n1"))
+        url = f"{http.url}{PODS}/p/log?follow=true&tailLines=5"
+        headers = {"Authorization": f"Bearer {http.token}"}
+        async with http.session.get(url, headers=headers, ssl=http.context) as answer:
+            assert answer.headers["Content-Type"] == "text/plain"
+            assert await asyncio.wait_for(answer.content.readline(), 5) == b"one\n"
+            more.set()
+            assert await asyncio.wait_for(answer.content.readline(), 5) == b"two\n"
+        assert dict(asked[0].query) == {"follow": "true", "tailLines": "5"}
+        assert asked[0].headers["Authorization"] == f"Bearer {running.pki.kubelet_token}"
+        wrong = await http.get(f"{PODS}/p/log?container=other")
+        assert (wrong.status, wrong.body["message"]) == (400, "container other is not valid for pod p")
+    finally:
+        more.set()
+        await runner.cleanup()

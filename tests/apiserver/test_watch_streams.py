@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kaos_ext.cluster.apiserver import storage, watch
+from kaos_ext.kube.objects import CONFIGMAPS, ApiError
 from tests.apiserver.conftest import CMS, Http, Running, config_map, next_of, until
 
 
@@ -115,8 +116,6 @@ async def test_a_version_that_is_forgotten_is_told_as_gone(http: Http, monkeypat
 async def test_a_watcher_that_falls_behind_the_ring_is_dropped(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kaos_ext.kube.objects import CONFIGMAPS, ApiError
-
     monkeypatch.setattr(storage, "RING", 4)
     client = running.server.client()
     start = (await client.list(CONFIGMAPS, "default")).resource_version
@@ -175,3 +174,39 @@ async def test_a_watch_resumes_over_a_restart_of_the_server(start: Callable[[], 
     events = second.http.watch(f"{CMS}?watch=1&resourceVersion={before}")
     assert [seen(await next_of(events)) for _ in range(2)] == [("ADDED", "a"), ("ADDED", "b")]
     await events.aclose()
+
+
+async def test_watchers_that_come_and_go_among_many_writers_miss_and_double_nothing(running: Running) -> None:
+    client = running.server.client()
+    begin = (await client.list(CONFIGMAPS, "default")).resource_version
+    writers, each = 8, 25
+
+    async def write(number: int) -> None:
+        for n in range(each):
+            await client.create(CONFIGMAPS, config_map(f"w{number}-{n}"), "default")
+            await client.patch(CONFIGMAPS, f"w{number}-{n}", {"data": {"n": str(n)}}, "default")
+            await client.delete(CONFIGMAPS, f"w{number}-{n}", "default")
+
+    async def watch_in_pieces(piece: int) -> list[tuple[str, str]]:
+        """Follow from version to version, leaving and coming back every so many events."""
+        seen_all: list[tuple[str, str]] = []
+        version, expected = begin, writers * each * 3
+        while len(seen_all) < expected:
+            events = client.watch(CONFIGMAPS, "default", resource_version=version)
+            taken = 0
+            async for event in events:
+                version = event.object["metadata"]["resourceVersion"]
+                if event.type == "BOOKMARK":
+                    continue
+                seen_all.append((event.type, version))
+                taken += 1
+                if taken == piece or len(seen_all) == expected:
+                    break
+        return seen_all
+
+    watchers = [asyncio.create_task(watch_in_pieces(piece)) for piece in (1, 7, 1000)]
+    await asyncio.gather(*(write(number) for number in range(writers)))
+    histories = [await asyncio.wait_for(watcher, 20) for watcher in watchers]
+    versions = [int(version) for _, version in histories[0]]
+    assert versions == sorted(set(versions))
+    assert histories[0] == histories[1] == histories[2]

@@ -29,6 +29,8 @@ from kaos_ext.kube.objects import ApiError, Object
 
 log = logging.getLogger(__name__)
 GZIP_FROM = 128 * 1024
+STUCK_SECONDS = 60.0
+"""How long a watcher may take nothing of what is ready for it."""
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 _TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
@@ -182,7 +184,13 @@ class HttpApi:
         await response.prepare(request)
         try:
             async for batch in watch.batches():
-                await response.write(b"".join([frames.frame(event) for event in batch]))
+                async with asyncio.timeout(STUCK_SECONDS):
+                    await response.write(b"".join([frames.frame(event) for event in batch]))
+        except TimeoutError:
+            # It takes nothing any more; whoever it is has to connect anew.
+            if request.transport is not None:
+                request.transport.abort()
+            return response
         except ApiError as error:
             await response.write(encode({"type": "ERROR", "object": error.status}) + b"\n")
         await response.write_eof()

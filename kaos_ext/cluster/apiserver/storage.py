@@ -296,7 +296,7 @@ class Storage:
             collection.wake()
 
         def release(done: asyncio.Future[list[int]]) -> None:
-            self.failed = done.exception() is not None
+            self.failed = done.cancelled() or done.exception() is not None
             self._busy.pop(key, None)
             released.set_result(None)
 
