@@ -41,7 +41,8 @@ class Pair:
         parts = self.path.strip("/").split("/")
         if parts[0] == "api":
             parts.insert(1, "")
-        return (*[*parts, "", "", ""][1:3], parts[3:])
+        _, group, version = [*parts, "", ""][:3]
+        return group, version, parts[3:]
 
     @property
     def group(self) -> str:
