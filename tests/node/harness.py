@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 from collections.abc import Callable
@@ -78,8 +79,12 @@ class Node:
 
     def processes(self) -> list[int]:
         """Pids of pods' processes (not the forwarder's)."""
-        commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in marked(self.config.root)}
-        return [pid for pid, command in commands.items() if "forwarder" not in command]
+        found = []
+        for pid in marked(self.config.root):
+            with contextlib.suppress(OSError):  # ended between two looks
+                if "forwarder" not in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(pid)
+        return found
 
     async def no_processes(self) -> None:
         """Wait until every pod's process has ended."""
