@@ -51,16 +51,17 @@ class Drawn(Answer):
 
     def __init__(self, view: View, data: Any) -> None:
         super().__init__(view, data)
-        self._cell = _cell()
+        self._cell = cell_number()
 
     def _ipython_display_(self) -> None:
-        if self._cell is None or self._cell != _cell():
+        if self._cell is None or self._cell != cell_number():
             from IPython.display import display
 
             display(bundle(self.view), raw=True)
 
 
-def _cell() -> int | None:
+def cell_number() -> int | None:
+    """Which cell runs."""
     from IPython.core.getipython import get_ipython
 
     return getattr(get_ipython(), "execution_count", None)

@@ -6,7 +6,7 @@
     %kaos help, %kaos up --help, %kaos?
 
 While a verb works, what it waits for is drawn in the cell from the foreground. Results are drawn by being the value of
-the line; a `;` at the end silences it.
+the line; a `;` at the end keeps it quiet, and it is still the value: `r = %kaos agent list;`.
 """
 
 from __future__ import annotations
@@ -71,18 +71,18 @@ class KaosMagics(Magics):  # type: ignore[misc]
         parsed = parse(words, body)
         if parsed.verb is not None and parsed.verb.shell_only:
             raise KaosError(f"`kaos {parsed.verb.name}` is for a shell", hint=f"!kaos {parsed.verb.name}")
-        answer = self._answer(parsed)
+        answer = self._answer(parsed, silent)
         self._saw(parsed)
-        return None if silent else answer
+        return answer
 
-    def _answer(self, parsed: Parsed) -> Any:
+    def _answer(self, parsed: Parsed, silent: bool) -> Any:
         from kaos_ext.notebook.verbs import Runner
 
         runner = Runner(
             self.background, self.watches, live=self._live(), refresh=self.refresh, defaults=self._defaults()
         )
         try:
-            return runner.run(parsed)
+            return runner.run(parsed, silent=silent)
         except KeyboardInterrupt:
             what = parsed.verb.name if parsed.verb else "help"
             raise interrupted(f"stopped waiting for `{what}`; what was begun in the cluster goes on") from None

@@ -47,11 +47,12 @@ class Runner:
         self._refresh = refresh
         self._defaults = {key: value for key, value in (defaults or {}).items() if value}
 
-    def run(self, parsed: Parsed) -> Any:
+    def run(self, parsed: Parsed, *, silent: bool = False) -> Any:
+        """Do it. A watch shows itself where it is made; what is silent is a value that this cell does not show."""
         options = self._options(parsed.options)
         parsed = replace(parsed, options=options)
         if parsed.verb is not None and parsed.verb.words == ("agent", "watch"):
-            return self._watch(parsed)
+            return self._watch(parsed, silent)
         progress = Progress(self._live, self._refresh)
         try:
             answer = self._background.run(self._finish(parsed, options, progress), tick=progress.tick)
@@ -59,22 +60,26 @@ class Runner:
             progress.flush()
             raise
         progress.finish(answer.view)
-        return progress.answer(answer)
+        answer = progress.answer(answer)
+        return Drawn(answer.view, answer.data) if silent else answer
 
     def _options(self, given: Options) -> Options:
         own = {key: value for key, value in self._defaults.items() if getattr(given, key) is None}
         return replace(given, **own)  # type: ignore[arg-type]
 
-    def _watch(self, parsed: Parsed) -> Any:
+    def _watch(self, parsed: Parsed, silent: bool) -> Any:
         from kaos_ext.notebook.watch import Watch
 
         key = (repr(sorted(parsed.values.items())), repr(parsed.options))
-        known = self._watches.get(key)
-        if known is not None:
-            return known
-        watch = Watch(self._background, parsed, live=self._live, refresh=self._refresh)
-        watch.start()
-        self._watches.add(key, watch)
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = Watch(self._background, parsed, live=self._live, refresh=self._refresh)
+            watch.start()
+            self._watches.add(key, watch)
+        if silent:
+            watch.hide()
+        else:
+            watch.show()
         return watch
 
     async def _finish(self, parsed: Parsed, options: Options, progress: Progress) -> Answer:

@@ -1,7 +1,7 @@
 """A live view of an agent, and what a program does with it: wait, look at events, make a frame, stop, get a widget.
 
-    watch = %kaos agent watch auto-agent      follows the agent's events in the background
-    watch                                     the live view; it changes in place
+    watch = %kaos agent watch auto-agent      follows the agent's events in the background; shows its live view here
+    watch                                     shows it here as well; every place changes
     watch.wait(iterations=3)                  until its loop has finished three iterations (counted from its first)
     watch.widget                              the same view as an ipywidgets widget, with controls
 
@@ -26,6 +26,7 @@ from kaos_ext.commands.run import run
 from kaos_ext.commands.session import Session
 from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.model.events import Event, LoopState
+from kaos_ext.notebook.answers import cell_number
 from kaos_ext.notebook.errors import in_cell, interrupted
 from kaos_ext.notebook.frames import Frame
 from kaos_ext.notebook.spoken import hinted, in_notebook
@@ -67,6 +68,7 @@ class Watch:
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._drawn_at = 0.0
+        self._cell: int | None = None
         self._following: concurrent.futures.Future[None] | None = None
         self._widget: AgentWidget | None = None
         self._zone = datetime.now().astimezone().tzinfo or UTC
@@ -179,6 +181,16 @@ class Watch:
         return self.view.text()
 
     def _ipython_display_(self) -> None:
+        if self._cell is None or self._cell != cell_number():
+            self.show()
+
+    def hide(self) -> None:
+        """Do not show it as the value of this cell."""
+        self._cell = cell_number()
+
+    def show(self) -> None:
+        """Draw it here; as the value of this same cell it is not drawn again."""
+        self._cell = cell_number()
         frame = Frame(self.view, live=self._live, refresh=self._refresh)
         frame.show()
         # Cells that were run again leave frames behind that nobody sees.

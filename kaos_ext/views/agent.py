@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar
 
 from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopPhase, LoopState, fold
@@ -100,7 +101,10 @@ class AgentLive:
         )
 
     def at(self, now: float) -> AgentLive:
-        return replace(self, now=now)
+        """The same at another time; what does not depend on the clock is not worked out again."""
+        moved = replace(self, now=now)
+        vars(moved).update({name: vars(self)[name] for name in ("_rows", "_events_html") if name in vars(self)})
+        return moved
 
     def waiting(self, note: str, hint: str = "", link: Link = Link.CONNECTING) -> AgentLive:
         """Nothing comes from the agent: say why."""
@@ -141,7 +145,18 @@ class AgentLive:
         return f"failed {times}: {self.state.last_error or self.state.last_outcome}"
 
     def rows(self) -> list[Row]:
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> list[Row]:
         return rows(self.events, self.state.goal)
+
+    @cached_property
+    def _events_html(self) -> tuple[Markup, Markup]:
+        """The newest events, and the older ones folded."""
+        shown, older = self._rows[-SHOWN:], self._rows[:-SHOWN]
+        newest = look.table(*(self._line(row) for row in shown)) if shown else Markup("")
+        return newest, look.fold(*self._older(older)) if older or self.forgotten else Markup("")
 
     # -- carriers ------------------------------------------------------------------------------------------------
 
@@ -169,16 +184,15 @@ class AgentLive:
 
     def html(self, *, folded: bool = True) -> str:
         """The card; without the older events when another place shows them."""
-        all_rows = self.rows()
-        shown, older = all_rows[-SHOWN:], all_rows[:-SHOWN]
+        newest, older = self._events_html
         return look.card(
             self._head(),
             self._numbers(),
             self._said("goal", self.state.goal) if self.state.goal else "",
             self._said("last result", self.last_answer) if self.last_answer else "",
             self._trouble() if self.trouble else "",
-            look.table(*(self._line(row) for row in shown)) if shown else "",
-            look.fold(*self._older(older)) if folded and (older or self.forgotten) else "",
+            newest,
+            older if folded else "",
         )
 
     def older_html(self) -> str:

@@ -72,9 +72,13 @@ def test_help_is_a_value_with_text(shell: InteractiveShell) -> None:
     assert "%kaos help" in (shell.find_line_magic("kaos").__doc__ or "")
 
 
-def test_a_semicolon_silences(shell: InteractiveShell) -> None:
-    shell.run_line_magic("load_ext", "kaos_ext")
-    assert shell.run_line_magic("kaos", "help;") is None
+def test_a_semicolon_keeps_the_value_quiet(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.run_cell("%load_ext kaos_ext", store_history=True)
+    shell.run_cell("help = %kaos help;", store_history=True)
+    shell.run_cell("%kaos help;", store_history=True)
+    assert "usage" not in capsys.readouterr().out
+    shell.run_cell("help", store_history=True)
+    assert "usage: kaos VERB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

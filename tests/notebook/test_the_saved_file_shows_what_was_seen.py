@@ -78,3 +78,9 @@ watch.wait(2)
 print(seen[-1], widget.phase, widget.iteration, watch.widget is widget, len(box.children))
 """
     assert text_of(run_cells(FOLLOW, code)[-1]) == "2 waiting 2 True 2\n"
+
+
+def test_a_watch_shows_itself_once_in_its_own_cell_and_again_where_it_is_asked_for() -> None:
+    own, later = run_cells(FOLLOW, "watch.show()\nwatch", "watch")[1:]
+    assert len(own) == 1
+    assert len(later) == 1

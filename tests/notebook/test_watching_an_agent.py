@@ -120,8 +120,8 @@ def test_a_stopped_watch_keeps_its_last_state_and_says_as_of_when(watch: Watch, 
 
 
 def test_shown_views_change_in_place(screen: Screen, watch: Watch, script: Script) -> None:
-    watch._ipython_display_()
-    watch._ipython_display_()
+    watch.show()
+    watch.show()
     feed(watch, script, lambda s: s.events.extend(some(2)))
     watch.wait(2, timeout=5)
     assert len(screen.html) == 2
@@ -133,7 +133,7 @@ def test_when_nobody_looks_only_the_first_and_the_last_state_are_drawn(
 ) -> None:
     watch = Watch(background, watch_line(), live=False, refresh=0.0, stream=script.open)
     watch.start()
-    watch._ipython_display_()
+    watch.show()
     feed(watch, script, lambda s: s.events.extend(some(3)))
     watch.wait(3, timeout=5)
     assert screen.drawn == 2
