@@ -24,7 +24,7 @@ def run_cells(
 ) -> list[list[dict[str, Any]]]:
     """The outputs of each cell, as they would be in the saved file."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, *cells)])
-    manager = AsyncKernelManager()
+    manager = AsyncKernelManager(transport="ipc")
     manager._kernel_spec = KernelSpec(
         argv=[PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
     )
