@@ -17,14 +17,11 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 SERVICE_TOKEN = "KAOS_SERVICE_TOKEN"
 ALLOWED_HOSTS = "KAOS_ALLOWED_HOSTS"
 ALLOWED_ORIGINS = "KAOS_ALLOWED_ORIGINS"
 OPEN_PATHS = frozenset({"/health", "/ready", "/health/liveliness", "/health/readiness"})
-
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +98,6 @@ class Guard:
     def _token_given(self, authorization: str) -> bool:
         kind, _, value = authorization.partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(value.strip().encode(), self.token.encode())
-
-
-def peer_uid(peer: Address, own: Address) -> int | None:
-    """Uid that owns the other end of a loopback TCP connection; None where the kernel does not tell."""
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path("/proc/self/net", table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        local, remote = _as_listed(peer, table), _as_listed(own, table)
-        for line in lines:
-            fields = line.split(maxsplit=8)
-            if fields[1] == local and fields[2] == remote:
-                return int(fields[7])
-    return None
-
-
-def _as_listed(address: Address, table: str) -> str:
-    """An address as /proc/net/tcp writes it: 32-bit words in the machine's byte order, hexadecimal."""
-    ip = ipaddress.ip_address(address[0].partition("%")[0])
-    if table == "tcp6" and ip.version == 4:
-        ip = ipaddress.ip_address(f"::ffff:{ip}")
-    packed = ip.packed
-    words = [int.from_bytes(packed[i : i + 4], "little") for i in range(0, len(packed), 4)]
-    return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
 
 
 def _listed(text: str) -> frozenset[str]:

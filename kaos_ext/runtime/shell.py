@@ -23,7 +23,8 @@ from aiohttp import web
 
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError
-from kaos_ext.runtime.guard import Caller, Guard, peer_uid
+from kaos_ext.runtime.guard import Caller, Guard
+from kaos_ext.runtime.peers import peer_uid
 
 GRACE_SECONDS = 12.0
 """Spent at most twice on the way down, runs first and then requests: together less than a pod's usual 30 s."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import pytest
 
-from kaos_ext.runtime.guard import Caller, Guard, peer_uid
+from kaos_ext.runtime.guard import Caller, Guard
 
 ME = os.getuid()
 GUARD = Guard(uids=frozenset({0, ME}))
@@ -78,20 +77,3 @@ def test_probes_need_no_token_but_their_host_is_checked() -> None:
 def test_the_settings_come_from_the_environment() -> None:
     guard = Guard.from_env({"KAOS_ALLOWED_HOSTS": "gate.example.com, Other.example.com", "KAOS_ALLOWED_ORIGINS": "*"})
     assert guard.refuse(caller(host="other.example.com", origin="https://anything")) is None
-
-
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_the_kernel_tells_whose_a_connection_is(family: socket.AddressFamily) -> None:
-    host = "127.0.0.1" if family == socket.AF_INET else "::1"
-    with socket.socket(family) as listener, socket.socket(family) as client:
-        try:
-            listener.bind((host, 0))
-        except OSError:
-            assert family == socket.AF_INET6, "this machine has no IPv6"
-            return
-        listener.listen()
-        client.connect(listener.getsockname()[:2])
-        server, _ = listener.accept()
-        with server:
-            assert peer_uid(server.getpeername()[:2], server.getsockname()[:2]) in (ME, None)
-            assert peer_uid(("127.9.9.9", 1), server.getsockname()[:2]) is None

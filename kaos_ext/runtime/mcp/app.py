@@ -15,14 +15,16 @@ import json
 import logging
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError
-from kaos_ext.runtime.guard import Caller, Guard, peer_uid
+from kaos_ext.runtime.guard import Caller, Guard
 from kaos_ext.runtime.mcp.source import SourceError, SourceTool, tools_of
+from kaos_ext.runtime.peers import peer_uid
 
 GRACE_SECONDS = 20
 log = logging.getLogger(__name__)
@@ -122,14 +124,11 @@ async def run(app: Checked, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished."""
     import uvicorn
 
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
     server = uvicorn.Server(config)
     # uvicorn would raise the signal again after a clean stop, and the exit status would tell of a kill.
     server.capture_signals = contextlib.nullcontext
-    listener = config.bind_socket()
-    listener.listen(config.backlog)
+    listener = _listener(host, port)
     bound = listener.getsockname()
 
     def stop() -> None:
@@ -141,6 +140,21 @@ async def run(app: Checked, host: str, port: int) -> None:
         loop.add_signal_handler(number, stop)
     log.info("mcp listens on http://%s:%s", bound[0], bound[1])
     await server.serve(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio sends small packets at once only for sockets that say they are TCP:
+    # otherwise every reply waits some 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise KaosError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    listener.listen(1024)
+    return listener
 
 
 def serve(env: Mapping[str, str]) -> int:
