@@ -98,6 +98,8 @@ class AgentLive:
             now=now,
             since=self.since if self.since is not None else event.time,
             link=Link.LIVE,
+            note="",
+            hint="",
         )
 
     def at(self, now: float) -> AgentLive:

@@ -142,6 +142,12 @@ def test_without_events_it_says_what_is_waited_for_and_how_to_mend_it() -> None:
     assert "%kaos agent deploy a --model m" in view.html()
 
 
+def test_an_event_ends_the_waiting() -> None:
+    view = AgentLive("a", "default").waiting("no pod runs", "%kaos agent logs a")
+    (first, *_) = iterations(1)
+    assert "no pod runs" not in view.with_event(first, START).text()
+
+
 def test_a_view_that_is_not_followed_any_more_says_as_of_when() -> None:
     assert "as of 08:00:05" in after(2, link=Link.ENDED).at(START + 5).html()
 
