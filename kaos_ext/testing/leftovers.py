@@ -1,9 +1,14 @@
-"""Proof that nothing is left: processes that belong to a state folder, by their command line or environment."""
+"""Proof that nothing is left: processes that belong to a state folder.
+
+A process belongs to it by its command line, by its environment or by where it works: one that gives itself a title
+overwrites the first two, and a pod's process works in a folder of its own there.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,10 +20,11 @@ def processes_of(home: Path) -> list[str]:
     for process in psutil.process_iter(["pid", "cmdline", "name"]):
         if process.pid == os.getpid() or process.pid == os.getppid():
             continue
-        try:
-            words = [*(process.info["cmdline"] or ()), *process.environ().values()]
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
+        words = list(process.info["cmdline"] or ())
+        with suppress(psutil.Error):
+            words += process.environ().values()
+        with suppress(psutil.Error):
+            words.append(process.cwd())
         if any(str(home) in word for word in words):
             found.append(f"{process.pid} {' '.join(process.info['cmdline'] or [process.info['name'] or '?'])[:120]}")
     return found
