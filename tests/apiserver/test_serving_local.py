@@ -17,7 +17,7 @@ async def test_it_writes_what_http_reads(running: Running) -> None:
     client: Client = running.server.client("system:tester")
     made = await client.create(CONFIGMAPS, config_map("a", data={"x": "1"}), "default")
     assert (await running.http.get(f"{CMS}/a")).body == made
-    assert made["metadata"]["managedFields"][0]["manager"] == "system:tester"
+    assert made["metadata"]["managedFields"][0]["manager"] == "tester"
     await client.patch(CONFIGMAPS, "a", {"data": {"x": "2"}}, "default")
     assert (await client.get(CONFIGMAPS, "a", "default"))["data"] == {"x": "2"}
     await client.delete(CONFIGMAPS, "a", "default")

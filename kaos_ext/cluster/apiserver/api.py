@@ -23,6 +23,14 @@ from kaos_ext.kube.objects import ApiError, Object, PatchType
 UPDATABLE = frozenset({"", "status", "scale", "finalize", "ephemeralcontainers"})
 
 
+_BODIES = {
+    "binding": ("", "v1", "Binding"),
+    "eviction": ("policy", "v1", "Eviction"),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
+    "scale": ("autoscaling", "v1", "Scale"),
+}
+
+
 class Api:
     """Verbs over one server's parts."""
 
@@ -70,9 +78,10 @@ class Api:
         if served.plural == "bindings":
             pod_resource = self.registry.find("", "v1", "pods")
             assert pod_resource is not None
-            name = (body.get("metadata") or {}).get("name") or ""
+            name = (rules.read(_BODIES["binding"], body).get("metadata") or {}).get("name") or ""
             await self.create_below(pod_resource, namespace, name, "binding", body, WriteOptions())
             return pods.success()
+        body = rules.read(rules.gvk(served), body)
         answered = self._reviews.answer(served, body, user, namespace)
         if body.get("spec"):
             asked = {"metadata": {}, "spec": body["spec"]}
@@ -83,6 +92,8 @@ class Api:
         self, served: Served, namespace: str, name: str, subresource: str, body: Object, options: WriteOptions
     ) -> Object:
         """POST to a subresource."""
+        if subresource in _BODIES:
+            body = rules.read(_BODIES[subresource], body)
         if subresource == "binding":
             make = pods.binding(served, name, body)
             await self._operations.update(served, namespace, name, make, options, subresource="binding")
@@ -110,6 +121,7 @@ class Api:
         if subresource not in UPDATABLE:
             raise failures.method_not_allowed()
         if subresource == "scale":
+            body = rules.read(_BODIES["scale"], body)
 
             def put(object: Object) -> Object:
                 return scale.scaled(served, object, body)
@@ -159,9 +171,10 @@ class Api:
         def make(object: Object) -> Object:
             present = scale.scale_of(served, object)
             if kind is PatchType.APPLY:
-                return scale.scaled(served, object, {**present, "spec": patch.get("spec") or {}})
+                wanted = rules.read(_BODIES["scale"], patch if isinstance(patch, dict) else {})
+                return scale.scaled(served, object, {**present, "spec": wanted.get("spec") or {}})
             wanted = patching.patched(served, PatchType.MERGE if kind is PatchType.STRATEGIC else kind, present, patch)
-            return scale.scaled(served, object, wanted)
+            return scale.scaled(served, object, rules.read(_BODIES["scale"], wanted))
 
         stored, _ = await self._operations.update(served, namespace, name, make, options, subresource="scale")
         return _plain(scale.scale_of(served, stored.object)), False

@@ -32,7 +32,12 @@ class LocalClient:
         return found
 
     def _options(self, manager: str | None, *, force: bool = False) -> WriteOptions:
-        return WriteOptions(manager=manager or self._user.name, named_manager=True, validation="Ignore", force=force)
+        return WriteOptions(
+            manager=manager or self._user.name.removeprefix("system:"),
+            named_manager=True,
+            validation="Ignore",
+            force=force,
+        )
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         return self._api.get(self._served(resource), namespace or "", name).fresh()

@@ -214,6 +214,9 @@ def gone(object: Object) -> bool:
 
 def check_body(served: Served, object: Object, namespace: str, name: str, options: WriteOptions) -> None:
     """Does the body belong to the path it was sent to?"""
+    problem = rules.head_problem(served, object)
+    if problem:
+        raise failures.bad_request(rules.cannot_be_handled(served, problem))
     meta = object.get("metadata")
     if meta is None:
         meta = object["metadata"] = {}

@@ -126,11 +126,16 @@ class Apply:
     def __init__(self, served: Served, applied: Any, name: str, options: WriteOptions, subresource: str) -> None:
         if not isinstance(applied, dict):
             raise failures.bad_request("error decoding YAML: an applied configuration is an object")
+        problem = rules.head_problem(served, applied)
+        if problem:
+            raise failures.bad_request(rules.cannot_be_handled(served, problem))
         kind, api_version = applied.get("kind") or "", applied.get("apiVersion") or ""
         if kind != served.kind or api_version != served.api_version:
             group, _, version = api_version.rpartition("/")
             raise failures.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
-        meta = applied.setdefault("metadata", {})
+        if applied.get("metadata") is None:
+            applied["metadata"] = {}
+        meta = applied["metadata"]
         if meta.get("name") not in (None, "", name):
             raise failures.bad_request(
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"

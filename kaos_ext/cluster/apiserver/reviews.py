@@ -78,7 +78,9 @@ class Reviews:
         if account is None or self._tokens is None:
             raise _absent("serviceaccounts", name)
         spec = body.get("spec") or {}
-        seconds = spec.get("expirationSeconds", USUAL_SECONDS)
+        seconds = spec.get("expirationSeconds")
+        if seconds is None:
+            seconds = USUAL_SECONDS
         complaints = []
         if seconds < MIN_SECONDS:
             complaints.append(

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kaos_ext.cluster.apiserver import validation
+from kaos_ext.cluster.apiserver import failures, validation
 from kaos_ext.cluster.apiserver.apply.server_side import track_update
 from kaos_ext.cluster.apiserver.defaults import prepare
 from kaos_ext.cluster.apiserver.metadata import timestamp
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema import builtin
-from kaos_ext.cluster.apiserver.schema.decoding import decode_metadata
+from kaos_ext.cluster.apiserver.schema.decoding import DecodeError, decode, decode_metadata
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.kube.objects import Object
 
@@ -91,6 +91,44 @@ def cannot_be_handled(served: Served, why: str) -> str:
 
 def strict_error(unknown: list[str]) -> str:
     return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown)
+
+
+def read(gvk: tuple[str, str, str], object: Object) -> Object:
+    """A body of a kind that is not stored, read as Go reads it."""
+    try:
+        return decode(gvk, object)
+    except DecodeError as error:
+        kind, version = gvk[2], gvk[1]
+        why = f'{kind} in version "{version}" cannot be handled as a {kind}: {error}'
+        raise failures.bad_request(why) from None
+
+
+def head_problem(served: Served, object: Object) -> str:
+    """What is wrong with the parts of a body that are looked at before it is read as a whole; empty when nothing."""
+    meta = object.get("metadata")
+    for where, value, type in (
+        ("kind", object.get("kind"), str),
+        ("apiVersion", object.get("apiVersion"), str),
+        ("metadata", meta, dict),
+        *((f"metadata.{key}", meta.get(key), str) for key in _NAMES if isinstance(meta, dict)),
+    ):
+        if value is not None and not isinstance(value, type):
+            go = "v1.ObjectMeta" if type is dict else "string"
+            return f"json: cannot unmarshal {_go_kind(value)} into Go struct field {served.kind}.{where} of type {go}"
+    return ""
+
+
+_NAMES = ("name", "generateName", "namespace", "uid", "resourceVersion")
+
+
+def _go_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return "array"
+    return "string" if isinstance(value, str) else "number"
 
 
 def type_of(served: Served) -> Any:

@@ -30,7 +30,7 @@ def apply_json_patch(obj: dict[str, Any], operations: Sequence[Any]) -> dict[str
     document: Any = {"": copy.deepcopy(obj)}
     for operation in operations:
         _apply(document, operation)
-    result = document[""]
+    result = document.get("")
     if not isinstance(result, dict):
         raise _refused("the patch leaves no object")
     return result
