@@ -46,9 +46,11 @@ class KaosMagics(Magics):  # type: ignore[misc]
     def __init__(self, shell: InteractiveShell, background: Background | None = None) -> None:
         super().__init__(shell)
         self.background = background or Background()
+        from kaos_ext.notebook.private import PrivateConfig
         from kaos_ext.notebook.watches import Watches
 
         self.watches = Watches()
+        self.private = PrivateConfig()
         self._completion: Any = None
 
     # -- the magic -----------------------------------------------------------------------------------------------
@@ -79,7 +81,12 @@ class KaosMagics(Magics):  # type: ignore[misc]
         from kaos_ext.notebook.verbs import Runner
 
         runner = Runner(
-            self.background, self.watches, live=self._live(), refresh=self.refresh, defaults=self._defaults()
+            self.background,
+            self.watches,
+            self.private,
+            live=self._live(),
+            refresh=self.refresh,
+            defaults=self._defaults(),
         )
         try:
             return runner.run(parsed, silent=silent)
@@ -122,6 +129,7 @@ class KaosMagics(Magics):  # type: ignore[misc]
         for kind in ("line", "cell"):
             self.shell.magics_manager.magics[kind].pop("kaos", None)
         self.watches.close()
+        self.private.leave()
         self.background.close()
 
     def _after_cell(self, _result: object = None) -> None:

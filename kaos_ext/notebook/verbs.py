@@ -23,6 +23,7 @@ from kaos_ext.views.durations import duration
 if TYPE_CHECKING:
     from kaos_ext.commands.parse import Options, Parsed
     from kaos_ext.notebook.background import Background
+    from kaos_ext.notebook.private import PrivateConfig
     from kaos_ext.notebook.watches import Watches
 
 
@@ -36,6 +37,7 @@ class Runner:
         self,
         background: Background,
         watches: Watches,
+        private: PrivateConfig,
         *,
         live: bool | None = None,
         refresh: float = 0.25,
@@ -43,6 +45,7 @@ class Runner:
     ) -> None:
         self._background = background
         self._watches = watches
+        self._private = private
         self._live = live
         self._refresh = refresh
         self._defaults = {key: value for key, value in (defaults or {}).items() if value}
@@ -59,9 +62,20 @@ class Runner:
         except BaseException:
             progress.flush()
             raise
+        self._follow_cluster(parsed, answer, progress)
         progress.finish(answer.view)
         answer = progress.answer(answer)
         return Drawn(answer.view, answer.data) if silent else answer
+
+    def _follow_cluster(self, parsed: Parsed, answer: Answer, progress: Progress) -> None:
+        """An ephemeral cluster is the one this kernel means, for as long as it lives."""
+        words = parsed.verb.words if parsed.verb is not None else ()
+        if words == ("up",) and parsed.values.get("ephemeral"):
+            progress.report(Note(Tone.QUIET, self._private.use(answer.data["kubeconfig"])))
+        elif words == ("up",):
+            self._private.leave()
+        elif words == ("down",):
+            self._private.check()
 
     def _options(self, given: Options) -> Options:
         own = {key: value for key, value in self._defaults.items() if getattr(given, key) is None}

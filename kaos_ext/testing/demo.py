@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,8 @@ def main() -> int:
     # Test settings of the caller must not slow down or change what is shown.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    # Whoever ends this, ends the cluster as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"running {notebook.relative_to(root)} on a cluster of its own", flush=True)
     run: Run | None = None
     try:

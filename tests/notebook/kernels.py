@@ -29,7 +29,7 @@ def run_cells(
         argv=[PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
     )
     client = NotebookClient(notebook, km=manager, timeout=timeout, allow_errors=allow_errors)
-    client.execute(env={**os.environ, **(env or {})})
+    client.execute(env={**os.environ, **(env or {})}, cleanup_kc=True)
     nbformat.validate(notebook)
     return [list(cell.outputs) for cell in notebook.cells[1:]]
 

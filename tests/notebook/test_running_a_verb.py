@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from kaos_ext.notebook import frames, verbs
 from kaos_ext.notebook.answers import Answer, event_records
 from kaos_ext.notebook.background import Background
 from kaos_ext.notebook.errors import in_cell
+from kaos_ext.notebook.private import PrivateConfig
 from kaos_ext.notebook.spoken import in_notebook
 from kaos_ext.notebook.watches import Watches
 from kaos_ext.views import Chat, Message, Note, Step, Steps, StepState, Table, Tone
@@ -50,7 +53,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 @pytest.fixture
 def runner() -> Iterator[verbs.Runner]:
     background = Background("kaos-test")
-    yield verbs.Runner(background, Watches(), live=True, refresh=0.0, defaults={"namespace": "mine", "context": ""})
+    yield verbs.Runner(
+        background, Watches(), PrivateConfig(), live=True, refresh=0.0, defaults={"namespace": "mine", "context": ""}
+    )
     background.close()
 
 
@@ -134,6 +139,29 @@ def test_a_stream_is_drawn_while_it_comes_and_its_last_view_is_the_answer(
     assert stage.drawn[-1] == "agent: Hello"
     assert len(stage.places) == 1
     assert answer.data == [{"text": "Hel"}, {"text": "Hello"}]
+
+
+def test_an_ephemeral_cluster_is_the_one_the_kernel_means_while_it_lives(
+    stage: Stage, runner: verbs.Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "kubeconfig"
+    own.write_text("")
+    monkeypatch.setenv("KUBECONFIG", "mine")
+
+    async def ups(session: Any, parsed: Any) -> Result:
+        return Result(waiting(StepState.DONE, title="cluster"), {"kubeconfig": str(own)})
+
+    async def downs(session: Any, parsed: Any) -> Result:
+        own.unlink()
+        return Result(DONE)
+
+    play(monkeypatch, ups)
+    assert "this kernel" in repr(runner.run(parse(["up", "--ephemeral"])))
+    runner.run(parse(["up", "--ephemeral"]))
+    assert os.environ["KUBECONFIG"] == str(own)
+    play(monkeypatch, downs)
+    runner.run(parse(["down"]))
+    assert os.environ["KUBECONFIG"] == "mine"
 
 
 def test_memory_becomes_a_row_for_each_event_with_its_metadata() -> None:
