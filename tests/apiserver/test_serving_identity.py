@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.apiserver.conftest import Http
+from tests.apiserver.conftest import Http, Running
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 
@@ -55,3 +55,19 @@ async def test_a_token_bound_to_a_pod_dies_with_it(http: Http) -> None:
     assert (await http.get("/api/v1/pods", token=token)).status == 200
     await http("DELETE", "/api/v1/namespaces/default/pods/p")
     assert (await http.get("/api/v1/pods", token=token)).status == 401
+
+
+async def test_a_pod_that_watches_is_nobody_who_uses_the_cluster(running: Running) -> None:
+    http = running.http
+    await http.post(ACCOUNTS, {"metadata": {"name": "u"}})
+    token = (await http.post(f"{ACCOUNTS}/u/token", {"spec": {}})).body["status"]["token"]
+    ended = running.server.http.last_request
+    url = f"{http.url}/api/v1/pods?watch=1"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with http.session.get(url, headers=headers, ssl=http.context) as watching:
+        assert watching.status == 200
+        assert (running.server.http.open_requests, running.server.http.last_request) == (0, ended)
+    headers = {"Authorization": f"Bearer {http.token}"}
+    async with http.session.get(url, headers=headers, ssl=http.context) as watching:
+        assert watching.status == 200
+        assert running.server.http.open_requests == 1

@@ -65,7 +65,7 @@ class HttpApi:
         self.open_requests = 0
         """Requests of users under way, watches included; what pods ask with their service accounts is no use of it."""
         self.last_request = time.monotonic()
-        """When the last one ended (monotonic)."""
+        """When the last of them ended (monotonic)."""
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         user = self._user(request)
