@@ -85,6 +85,8 @@ def add_context(config: ClusterConfig) -> ContextChange:
     previous = current_context()
     for section, item in entries(config).items():
         home = next((path for path in files if _find(_load(path), section, config.context)), destination)
+        if section == "contexts":
+            item = _with_chosen_namespace(item, _load(home))
         _edit(home, {section: (config.context, item)})
     holder = next((path for path in files if _current(_load(path))), destination)
     _edit(holder, {}, current=config.context)
@@ -113,6 +115,13 @@ def remove_context(config: ClusterConfig) -> ContextChange:
         _edit(holder, {}, current=after)
     config.previous_context.unlink(missing_ok=True)
     return ContextChange(after, before, holder)
+
+
+def _with_chosen_namespace(item: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """Our context with the namespace that its user set in it before (`kubectl config set-context --namespace`)."""
+    found = next((entry for entry in document.get("contexts") or [] if entry.get("name") == item["name"]), {})
+    chosen = (found.get("context") or {}).get("namespace")
+    return {**item, "context": {**item["context"], "namespace": chosen}} if chosen else item
 
 
 def _remembered(config: ClusterConfig) -> str:

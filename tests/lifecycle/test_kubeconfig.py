@@ -187,3 +187,15 @@ def test_the_clusters_own_file_is_private(cluster: ClusterConfig) -> None:
     path = write_private_kubeconfig(cluster)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert yaml.safe_load(path.read_text())["current-context"] == "kaos-dev"
+
+
+def test_switching_back_keeps_the_namespace_its_user_chose(cluster: ClusterConfig, kubeconfig: Path) -> None:
+    write(kubeconfig, OTHERS)
+    add_context(cluster)
+    text = kubeconfig.read_text().replace("namespace: default", "namespace: mine")
+    write(kubeconfig, text.replace("current-context: kaos-dev", "current-context: prod"))
+    assert add_context(cluster).previous == "prod"
+    document = yaml.safe_load(kubeconfig.read_text())
+    chosen = next(entry for entry in document["contexts"] if entry["name"] == "kaos-dev")
+    assert chosen["context"] == {"cluster": "kaos-dev", "namespace": "mine", "user": "kaos-dev"}
+    assert document["current-context"] == "kaos-dev"
