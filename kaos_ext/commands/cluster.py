@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaos_ext.commands.failures import UnknownNameError, is_installed
+from kaos_ext.commands.failures import is_installed
 from kaos_ext.commands.grammar import closest
 from kaos_ext.commands.kinds import ALL
 from kaos_ext.commands.result import Done, Result
@@ -23,7 +23,7 @@ from kaos_ext.kube.client import KubeClient
 from kaos_ext.kube.kubeconfig import read
 from kaos_ext.kube.objects import PODS
 from kaos_ext.model import names
-from kaos_ext.model.errors import KaosError
+from kaos_ext.model.errors import KaosError, UnknownNameError
 from kaos_ext.views import Card, Line, Note, Step, Steps, StepState, Tone
 
 if TYPE_CHECKING:

@@ -11,14 +11,8 @@ from kaos_ext.kube.client import KubeClient
 from kaos_ext.kube.discovery import KindUnknown
 from kaos_ext.kube.objects import NAMESPACES, ApiError, Object, is_conflict
 from kaos_ext.model import names
-from kaos_ext.model.errors import KaosError, NotFoundError
+from kaos_ext.model.errors import KaosError, UnknownNameError
 from kaos_ext.views import ErrorView
-
-
-class UnknownNameError(NotFoundError):
-    """A name given by the user that names nothing; like any wrong word it changes nothing and exits 2."""
-
-    exit_status = 2
 
 
 class NotInstalledError(KaosError):

@@ -11,14 +11,13 @@ from typing import Any
 from kaos_ext import __version__
 from kaos_ext.commands import common
 from kaos_ext.commands.calling import Caller
-from kaos_ext.commands.failures import UnknownNameError
 from kaos_ext.commands.grammar import closest
 from kaos_ext.commands.kinds import MCPSERVER
 from kaos_ext.commands.result import Answer, Plain, Result
 from kaos_ext.commands.session import Session
 from kaos_ext.kube.lines import ServerEvents
 from kaos_ext.kube.objects import Object
-from kaos_ext.model.errors import KaosError, UsageError
+from kaos_ext.model.errors import KaosError, UnknownNameError, UsageError
 from kaos_ext.views import Table
 
 PYTHON, CUSTOM = "python-string", "custom"

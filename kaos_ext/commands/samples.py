@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from kaos_ext.commands import outputs
-from kaos_ext.commands.failures import UnknownNameError
 from kaos_ext.commands.grammar import closest
 from kaos_ext.commands.kinds import ALL
 from kaos_ext.commands.manifests import apply_all, check_kinds, documents, title
@@ -17,7 +16,7 @@ from kaos_ext.commands.result import Done, Plain, Result
 from kaos_ext.commands.session import Session
 from kaos_ext.commands.waiting import until_ready
 from kaos_ext.kube.objects import ApiError, Object
-from kaos_ext.model.errors import UsageError
+from kaos_ext.model.errors import UnknownNameError, UsageError
 from kaos_ext.model.names import Kind
 from kaos_ext.views import Table
 

@@ -20,18 +20,12 @@ from typing import Any
 
 import yaml
 
-from kaos_ext.model.errors import KaosError, NotFoundError, UnreachableError
+from kaos_ext.model.errors import KaosError, NotFoundError, UnknownNameError, UnreachableError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER = "in-cluster"
 POD_CONTEXT, RESOLVER = "pod", "KAOS_HOSTS"
 """Our node agent gives a pod a kubeconfig with this context, and this variable: service names resolve there."""
-
-
-class UnknownContextError(NotFoundError):
-    """The user named a context that no kubeconfig has; a wrong word, so it exits 2."""
-
-    exit_status = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +116,7 @@ def endpoint(
     if name not in config.contexts:
         meant = difflib.get_close_matches(name, config.contexts, n=1)
         known = f"one of: {', '.join(config.contexts)}" if config.contexts else "kaos up makes one"
-        raise UnknownContextError(
+        raise UnknownNameError(
             f"there is no context `{name}` in the kubeconfig", hint=f"did you mean {meant[0]}?" if meant else known
         )
     entry = config.contexts[name]

@@ -2,10 +2,11 @@
 
     KaosError                    message, hint (what to do next), exit status
     ├─ UsageError                the words of a command are wrong            exit 2
-    ├─ NotFoundError             the named thing does not exist              exit 1
+    ├─ NotFoundError             something that is needed is not there       exit 1
+    │  └─ UnknownNameError       a name given by the user names nothing      exit 2
     ├─ NotReadyError             it exists but does not do its work (yet)    exit 1
     ├─ UnreachableError          a server does not answer                    exit 1
-    └─ ApiError                  a Kubernetes API server refused (kaos_ext.kube.objects)
+    └─ ApiError                  a Kubernetes API server refused             exit 1
 
 Every error says which thing, why, and what to do next. Faces draw it; nobody else catches it to hide it.
 """
@@ -32,7 +33,13 @@ class UsageError(KaosError):
 
 
 class NotFoundError(KaosError):
-    """The named thing does not exist."""
+    """Something that is needed is not there."""
+
+
+class UnknownNameError(NotFoundError):
+    """A name given by the user that names nothing; like any wrong word it changes nothing."""
+
+    exit_status = 2
 
 
 class NotReadyError(KaosError):
