@@ -13,6 +13,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+pytestmark = pytest.mark.filterwarnings("ignore:.Completer.complete.:PendingDeprecationWarning")
 HEAVY = ["aiohttp", "ipywidgets", "kopf", "kubernetes", "mcp", "pandas", "pydantic", "rich", "yaml"]
 PROBE = f"""
 import json, sys
