@@ -10,12 +10,16 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kaos_ext.views import Note, Steps, StepState, Table
+from kaos_ext.cli.calm import Calm
+from kaos_ext.views import Note, Table
 from kaos_ext.views.markup import clean
 
 if TYPE_CHECKING:
+    import asyncio
+
     from kaos_ext.cli.terminal import Terminal
     from kaos_ext.commands.result import Result, Update
     from kaos_ext.commands.session import Progress
@@ -28,7 +32,8 @@ class Screen:
         self.as_json = as_json
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._told: dict[str, tuple[str, str]] = {}
+        self._calm = Calm()
+        self._timer: asyncio.TimerHandle | None = None
         self._terminal: Terminal | None = None
         for stream in (self._out, self._err):
             # Text of models and tools may hold what this terminal's encoding cannot say.
@@ -66,20 +71,25 @@ class Screen:
         elif is_terminal(self._err):
             self._live(self._err).steps(progress)
         else:
-            self._changes(progress)
+            self._changes(self._calm.report(progress))
 
-    def _changes(self, progress: Steps) -> None:
-        """Without a terminal: one line whenever a step has something new to say."""
-        for step in progress.steps:
-            said = (step.state.value, step.detail)
-            if step.state in (StepState.PENDING, StepState.FAILED) or self._told.get(step.name) == said:
-                continue
-            self._told[step.name] = said
-            if step.state is StepState.DONE:
-                self._say(clean(f"{step.name}: {step.detail or 'ready'}"))
-            else:
-                waits = "waiting for " if progress.title == "waiting for" else ""
-                self._say(clean(f"{waits}{step.name}: {step.detail or step.state.value}"))
+    def _changes(self, lines: list[str]) -> None:
+        """Without a terminal: lines, and a look later at what lasts although nothing new is reported."""
+        for line in lines:
+            self._say(clean(line))
+        self._cancel()
+        wait = self._calm.wait
+        if wait is not None:
+            import asyncio
+
+            with suppress(RuntimeError):  # nothing comes later where no loop runs
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(wait, lambda: self._changes(self._calm.due()))
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _say(self, text: str) -> None:
         if self._terminal is not None:
@@ -100,7 +110,8 @@ class Screen:
         print(first + newline + rest, file=self._err, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; nothing is said later."""
+        self._cancel()
         if self._terminal is not None:
             self._terminal.close()
 

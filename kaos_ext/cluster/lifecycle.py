@@ -142,7 +142,7 @@ async def stop_cluster(
             config = ClusterConfig(root=root, name=name, port=0, octet=0)  # its paths are all that is needed now
         ran = await _stop(config, on_progress)
         if delete_state:
-            on_progress("deleting the state")
+            on_progress("its state to be deleted")
             await asyncio.to_thread(shutil.rmtree, root)
         return ran
 
@@ -272,7 +272,7 @@ async def _with_port(config: ClusterConfig, on_progress: Progress) -> ClusterCon
     if await _soon(lambda: port_is_free(config.port)):
         return config
     port = choose_port({other.port for other in _known()})
-    on_progress(f"port {port}, because another program listens on {config.port}")
+    on_progress(f"a new port, {port}, because another program listens on {config.port}")
     return replace(config, port=port)
 
 
@@ -317,7 +317,7 @@ async def _wait_ready(config: ClusterConfig, on_progress: Progress) -> bool:
                 f"{config.server} does not answer", hint=f"`kaos down`, then `kaos up`; see {config.log_file}"
             )
         if not told:
-            on_progress("the API server's /readyz")
+            on_progress("the API server")
             told = True
         await asyncio.sleep(_POLL)
     return True

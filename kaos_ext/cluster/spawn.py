@@ -25,7 +25,7 @@ _KEPT_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_", "XDG_")
 
 async def start_daemon(config: ClusterConfig, on_progress: Progress) -> None:
     """Returns when the daemon says that it is ready."""
-    on_progress("the cluster's daemon")
+    on_progress("its daemon")
     reading = await asyncio.to_thread(_spawn, config)
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(

@@ -50,6 +50,10 @@ class Progress:
         self.steps[step] = Step(step, state, detail, time.monotonic() - start)
         self.tell(self.view())
 
+    def waits(self, step: str) -> Callable[[str], None]:
+        """Told of what this step waits for."""
+        return lambda thing: self.to(step, StepState.WAITING, f"waiting for {thing}")
+
     def fail(self) -> None:
         """Whatever was under way is what failed."""
         for name, step in self.steps.items():
@@ -77,7 +81,7 @@ async def up(
             ephemeral=ephemeral,
             owner_pid=session.owner_pid,
             idle_seconds=idle,
-            on_progress=lambda waits: progress.to("cluster", StepState.WAITING, waits),
+            on_progress=progress.waits("cluster"),
         )
         config = handle.config
         progress.to("cluster", StepState.DONE, f"{'started' if handle.started else 'running'} at {config.server}")
@@ -162,7 +166,7 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     stopped = await stop_cluster(
         name,
         delete_state=False,
-        on_progress=lambda waits: progress.to("cluster", StepState.WAITING, waits),
+        on_progress=progress.waits("cluster"),
     )
     change = await asyncio.to_thread(remove_context, config)
     if delete:

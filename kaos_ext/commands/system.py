@@ -11,17 +11,19 @@ from kaos_ext.commands.failures import not_installed
 from kaos_ext.commands.outputs import age
 from kaos_ext.commands.result import Done, Result
 from kaos_ext.commands.session import Session
+from kaos_ext.commands.waiting import trouble
 from kaos_ext.kube.client import KubeClient
 from kaos_ext.kube.objects import (
     CONFIGMAPS,
     CUSTOMRESOURCEDEFINITIONS,
     DEPLOYMENTS,
+    PODS,
     ApiError,
     Object,
     Resource,
 )
 from kaos_ext.model import names
-from kaos_ext.model.errors import NotReadyError
+from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.views import Card, Line, Step, Steps, StepState, Table, Tone
 
 INSTALLER = "kaos-install"
@@ -91,7 +93,7 @@ async def wait_operator(session: Session, kube: KubeClient, namespace: str, pati
     def tell(item: Object | None) -> None:
         took = time.monotonic() - began
         state = StepState.DONE if operator_ready(item) else StepState.WAITING
-        step = Step("operator", state, "" if state is StepState.DONE else _condition(item), took)
+        step = Step("operator", state, "" if state is StepState.DONE else _starting(item), took)
         session.report(Steps("waiting for", "operator", (step,), took))
 
     try:
@@ -100,6 +102,7 @@ async def wait_operator(session: Session, kube: KubeClient, namespace: str, pati
         raise NotReadyError(
             f"the operator is not ready after {patience:g} s",
             hint=f"kubectl -n {namespace} logs deploy/{names.OPERATOR}",
+            details=await _pods_say(kube, namespace),
         ) from error
 
 
@@ -164,8 +167,21 @@ def _image(item: Object | None) -> str:
     return str(containers[0].get("image") or "")
 
 
-def _condition(item: Object | None) -> str:
+_STUCK = (("ReplicaFailure", "True"), ("Progressing", "False"))
+
+
+def _starting(item: Object | None) -> str:
+    """What is waited for: why its Deployment cannot go on, or that it goes on."""
     for condition in ((item or {}).get("status") or {}).get("conditions") or ():
-        if condition.get("status") == "False":
+        if (condition.get("type"), condition.get("status")) in _STUCK:
             return str(condition.get("message") or condition.get("reason") or "")
-    return "starting"
+    return "waiting for its process to answer"
+
+
+async def _pods_say(kube: KubeClient, namespace: str) -> tuple[str, ...]:
+    """Why the operator's pods do not run, as far as we may see them."""
+    try:
+        pods = (await kube.list(PODS, namespace, labels=f"app.kubernetes.io/name={names.OPERATOR}")).items
+    except KaosError:
+        return ()
+    return tuple(f"pod {pod['metadata']['name']}: {why}" for pod in pods if (why := trouble(pod)))

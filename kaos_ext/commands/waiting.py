@@ -20,6 +20,9 @@ from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.views import Step, Steps, StepState
 
 TICK_SECONDS = 1.0
+NOT_READY = "started, not ready yet"
+STARTING = ("Pending", "ContainerCreating", "PodInitializing")
+"""What every pod says for a moment."""
 UNSEEN_SECONDS = 3.0
 """An operator that works has written a status by then."""
 
@@ -33,12 +36,15 @@ class Verdict(StrEnum):
 def verdict(item: Object | None, generation: int = 0) -> Verdict:
     """Where an object stands; a status of an older generation says nothing yet."""
     status = (item or {}).get("status") or {}
-    observed = status.get("observedGeneration")
-    if not status or (observed is not None and observed < generation):
+    if not _observed(status, generation):
         return Verdict.WAITING
     if status.get("phase") == "Failed":
         return Verdict.FAILED
     return Verdict.READY if status.get("ready") is True else Verdict.WAITING
+
+
+def _observed(status: Object, generation: int) -> bool:
+    return bool(status) and status.get("observedGeneration", generation) >= generation
 
 
 def trouble(pod: Object) -> str:
@@ -52,7 +58,7 @@ def trouble(pod: Object) -> str:
             why = str(waiting.get("message") or last.get("message") or ended)
             return ": ".join(part for part in (str(waiting.get("reason") or "starting"), why) if part)
         if "running" in state and not container.get("ready"):
-            return "started, not ready yet"
+            return NOT_READY
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason')}: {condition.get('message')}"
@@ -63,23 +69,34 @@ def trouble(pod: Object) -> str:
 class _Seen:
     """What was last seen of the object and its pods."""
 
+    generation: int = 0
     item: Object | None = None
     pods: dict[str, Object] = field(default_factory=dict)
 
     def detail(self, waited: float = 0) -> str:
+        """The one reason that matters now: what the operator waits for, a pod's trouble, or how far it is."""
         status = (self.item or {}).get("status") or {}
-        parts = [": ".join(str(part) for part in (status.get("phase"), status.get("message")) if part)]
-        for name, pod in sorted(self.pods.items()):
-            if not pod["metadata"].get("deletionTimestamp") and (why := trouble(pod)):
-                parts.append(f"pod {name}: {why}")
-        unseen = "the operator has not looked at it" + (": kaos system status" if waited > UNSEEN_SECONDS else " yet")
-        return " · ".join(part for part in parts if part) or unseen
+        if not _observed(status, self.generation):
+            return "the operator has not looked at it: kaos system status" if waited > UNSEEN_SECONDS else "starting"
+        if status.get("phase") in ("Waiting", "Failed"):
+            return str(status.get("message") or status["phase"])
+        whys = {
+            name: trouble(pod)
+            for name, pod in sorted(self.pods.items())
+            if not (pod.get("metadata") or {}).get("deletionTimestamp")
+        }
+        for name, why in whys.items():
+            if why and why != NOT_READY and not why.startswith(STARTING):
+                return f"pod {name}: {why}"
+        if NOT_READY in whys.values():
+            return "its process runs and is not ready yet"
+        return "its process starts" if whys else "starting"
 
 
 async def until_ready(session: Session, spoken: Spoken, name: str, patience: float, generation: int = 0) -> Object:
     """The object once it is ready; NotReadyError with the reasons when it failed or the time is over."""
     kube = await session.kube()
-    seen, began = _Seen(), time.monotonic()
+    seen, began = _Seen(generation), time.monotonic()
 
     def tell(state: StepState) -> None:
         took = time.monotonic() - began

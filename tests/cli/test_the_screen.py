@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
 
 import pytest
 
+from kaos_ext.cli.calm import Calm
 from kaos_ext.cli.screen import Screen
 from kaos_ext.commands.result import Done, Plain, Result, Update
 from kaos_ext.model.errors import UsageError
@@ -55,12 +57,40 @@ def test_a_stream_is_text_as_it_comes_or_one_json_a_line() -> None:
     assert out.getvalue() == '{"n": 1}\n'
 
 
-def test_without_a_terminal_a_step_is_a_line_when_it_has_something_new_to_say() -> None:
-    face, out, err = screen()
-    for seconds in (1.0, 2.0, 3.0):
-        face.report(Steps("waiting for", "agent/a", (Step("agent a", StepState.WAITING, "no pod yet", seconds),)))
-    face.report(Steps("waiting for", "agent/a", (Step("agent a", StepState.DONE, "", 4.0),)))
-    assert err.getvalue() == "waiting for agent a: no pod yet\nagent a: ready\n" and out.getvalue() == ""
+def waiting(detail: str, state: StepState = StepState.WAITING) -> Steps:
+    return Steps("waiting for", "agent/a", (Step("agent a", state, detail, 1.0),))
+
+
+def test_without_a_terminal_what_lasts_is_a_line_once_and_what_is_done_at_once() -> None:
+    now = 0.0
+    calm = Calm(lambda: now)
+    told = calm.report(waiting("starting")) + calm.report(waiting("its process starts"))
+    assert told == [] and calm.wait == 1.0
+    now = 1.5
+    assert calm.report(waiting("its process starts")) == ["waiting for agent a: its process starts"]
+    now = 9.0
+    assert calm.report(waiting("its process starts")) == [] and calm.wait is None
+    assert calm.report(waiting("ModelAPI m is not ready")) == [] and calm.wait == 1.0
+    assert calm.report(waiting("", StepState.DONE)) == ["agent a: ready"] and calm.wait is None
+    calm.report(waiting("again"))
+    assert calm.report(waiting("again", StepState.FAILED)) == [] and calm.wait is None
+
+
+async def test_what_lasts_is_told_although_nothing_new_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaos_ext.cli.calm.LASTING_SECONDS", 0.01)
+    said: asyncio.Queue[str] = asyncio.Queue()
+
+    class Told(Stream):
+        def write(self, text: str) -> int:
+            said.put_nowait(text)
+            return super().write(text)
+
+    face = Screen(out=Stream(), err=Told())
+    face.report(waiting("its process starts"))
+    assert said.empty()
+    async with asyncio.timeout(5):
+        assert await said.get() == "waiting for agent a: its process starts"
+    face.close()
 
 
 def test_colours_only_on_a_terminal_whose_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:

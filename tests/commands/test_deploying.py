@@ -150,6 +150,8 @@ async def test_waiting_says_what_for_and_ends_when_this_generation_is_ready(mach
     steps = [progress.steps[0] for progress in machine.progress if isinstance(progress, Steps)]
     assert result.data["status"]["observedGeneration"] == 2
     assert steps[-1].state == "done" and steps[-1].detail == ""
+    # What is said of the old generation is no reason; that nobody looked is one only when it lasts.
+    assert {step.detail for step in steps[:-1]} <= {"starting", "ModelAPI m is not ready"}
 
 
 async def test_waiting_tells_the_reasons_of_the_pods_and_of_their_events(machine: Machine) -> None:
