@@ -21,13 +21,15 @@ from kaos_ext.commands.result import Update
 from kaos_ext.commands.session import Session
 from kaos_ext.kube.transport import Unanswered
 from kaos_ext.model.errors import NotFoundError, NotReadyError, UnreachableError
-from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, LoopState
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState
 from kaos_ext.views import Step, Steps, StepState
 from kaos_ext.views.agent import AgentLive, Link
 from kaos_ext.views.durations import clock
 from kaos_ext.views.markup import one_line
 
-RECENT = 24
+RECENT = 48
+ALL_TYPES = ",".join(EventType)
+"""The stream has them all, so what is remembered does too: a page of memory alone leaves out how iterations ended."""
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 3.0
 
 
@@ -116,7 +118,7 @@ async def follow(ask: Caller, name: str, namespace: str) -> AsyncGenerator[tuple
 
 async def _recent(ask: Caller, view: AgentLive) -> AgentLive:
     """The view as of now: the loop's own fold, and the newest events."""
-    body = await ask.json("GET", "/memory/events", params={"limit": str(RECENT)})
+    body = await ask.json("GET", "/memory/events", params={"limit": str(RECENT), "type": ALL_TYPES})
     state = await loop_state(ask)
     for value in body.get("events") or ():
         view = view.with_event(Event.from_json(value), time.time())

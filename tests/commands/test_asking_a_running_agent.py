@@ -193,6 +193,8 @@ async def test_watching_starts_with_what_is_remembered(machine: Machine) -> None
     first = updates[0].view
     assert isinstance(first, AgentLive) and first.state.iteration == 5
     assert next(r.params["since"] for r in agent.asked if "since" in r.params) == "8"
+    page = next(r.params for r in agent.asked if r.path.endswith("/memory/events"))
+    assert set(page["type"].split(",")) == set(EventType), "the same types as the stream that follows"
 
 
 async def test_waiting_for_iterations_counts_those_that_were_finished_before(machine: Machine) -> None:
