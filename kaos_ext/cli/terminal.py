@@ -26,6 +26,10 @@ STYLE = {
 }
 
 
+WORTH_TELLING = 0.1
+"""Seconds."""
+
+
 class Terminal:
     """One stream; at most one thing on it moves."""
 
@@ -70,6 +74,7 @@ def _drawn(steps: Steps) -> Text:
         text.append("\n" if number else "")
         text.append(f"{GLYPH[tone]} ", style=STYLE[tone])
         text.append(clean(step.name))
-        for part in (one_line(step.detail, 200), duration(step.seconds)):
+        took = duration(step.seconds) if (step.seconds or 0) >= WORTH_TELLING else ""
+        for part in (one_line(step.detail, 200), took):
             text.append(f"  {part}" if part else "", style="dim")
     return text
