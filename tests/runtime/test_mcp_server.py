@@ -87,7 +87,9 @@ async def test_a_slow_tool_holds_nothing_up(server: Running) -> None:
 def test_it_is_healthy_and_ready_and_refuses_strangers(server: Running) -> None:
     assert server.get("/health").json["status"] == "healthy"
     assert server.get("/ready").json["status"] == "ready"
-    assert server.get("/mcp").status in (400, 405, 406), "what KAOS takes for reachable"
+    for accept in ("", "*/*", "application/json"):
+        assert server.get("/mcp", Accept=accept).status == 406, "what KAOS takes for reachable"
+    assert server.get("/mcp", Accept="text/event-stream").status == 405, "no stream is held open for nothing"
     assert server.get("/mcp", Host="evil.example.com").status == 421
     assert server.get("/mcp", Origin="http://evil.example.com").status == 403
 

@@ -27,6 +27,7 @@ from kaos_ext.runtime.mcp.source import SourceError, SourceTool, tools_of
 from kaos_ext.runtime.peers import peer_uid
 
 GRACE_SECONDS = 20
+MCP_PATH = "/mcp"
 log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
@@ -55,6 +56,12 @@ class Checked:
         elif scope["path"] == "/ready":
             status = "ready" if self.ready else "stopping"
             await _answer(send, 200 if self.ready else 503, {"status": status, "name": self._name, "timestamp": now})
+        elif scope["path"] == MCP_PATH and scope["method"] == "GET":
+            # A stateless server has nothing to stream on its own; the SDK would hold the request open for ever.
+            # 405 is what a client of MCP expects then, 406 what whoever probes the address does.
+            streams = b"text/event-stream" in dict(scope["headers"]).get(b"accept", b"")
+            message = "this server is stateless: POST a JSON-RPC request"
+            await _answer(send, 405 if streams else 406, {"error": {"message": message}})
         else:
             await self._app(scope, receive, send)
 
@@ -188,6 +195,6 @@ def _caller(scope: Scope) -> Caller:
 
 
 async def _answer(send: Send, status: int, body: Mapping[str, Any]) -> None:
-    headers = [(b"content-type", b"application/json")]
+    headers = [(b"content-type", b"application/json")] + ([(b"allow", b"POST")] if status == 405 else [])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
