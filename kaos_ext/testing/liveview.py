@@ -1,0 +1,81 @@
+"""The live view of a loop, in the one form that every run of it has.
+
+Where a loop stands when a notebook ends depends on the moment: iteration 4 or 5, the second or the third row of it.
+What does not: who it is, its goal, what it said, and what one whole iteration does. So the canonical view shows the
+last whole iteration that can be seen, its number and the totals as `n`, and nothing of the clock. A failed row stays.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from kaos_ext.model.events import LoopPhase, LoopState, Totals
+from kaos_ext.testing.masks import masked, masked_json
+from kaos_ext.views.agent import AgentLive, Link
+from kaos_ext.views.eventrows import Row
+from kaos_ext.views.look import Tone
+
+MIMETYPE = "application/vnd.kaos.agent.v1+json"
+_N = 987654
+_ITERATION = re.compile(r"^iteration (?:\d+|n)$")
+_GLYPHS = {
+    Tone.DONE: "✓", Tone.FAILED: "✗", Tone.WAITING: "‖", Tone.WORKING: "●", Tone.MODEL: "◆", Tone.QUIET: "○",
+}  # fmt: skip
+_MOVING = frozenset({"running", "waiting"})
+
+
+@dataclass(frozen=True)
+class _Drawn(AgentLive):
+    """A view whose rows are given instead of folded from events."""
+
+    drawn: tuple[Row, ...] = ()
+
+    def rows(self) -> list[Row]:
+        return list(self.drawn)
+
+
+def canonical(data: dict[str, Any]) -> dict[str, Any]:
+    """The bundle (json, html, text) that stands for the view whose JSON this is."""
+    phase = LoopPhase.WAITING if data["state"] in _MOVING else data["state"]
+    known = phase if phase in tuple(LoopPhase) else LoopPhase.IDLE
+    state = LoopState(
+        phase=LoopPhase(known),
+        iteration=_N if data.get("iteration") != 0 else 0,
+        goal=data.get("goal", ""),
+        last_response=data.get("last_answer", ""),
+        totals=Totals(_N, _N, _N),
+    )
+    view = _Drawn(
+        name=data["name"],
+        namespace=data.get("namespace", ""),
+        state=state,
+        link=Link.LIVE if known == phase else Link.CONNECTING,
+        drawn=tuple(_row(row) for row in whole_iteration(data.get("events", []))),
+    )
+    shown = masked_json(view.json())
+    shown |= {"iteration": None if state.iteration else 0, "iterations": [], "earlier": 0}
+    shown["totals"] = dict.fromkeys(shown["totals"])
+    return {MIMETYPE: shown, "text/html": _letters(view.html()), "text/plain": _letters(view.text())}
+
+
+def whole_iteration(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the last iteration that has both its beginning and its end; all rows when there is none."""
+    ends = [i for i, row in enumerate(rows) if _ITERATION.match(row["what"]) and row["took"] != "started"]
+    for end in reversed(ends):
+        begins = [i for i in range(end) if rows[i]["what"] == rows[end]["what"] and rows[i]["took"] == "started"]
+        if begins:
+            return rows[begins[-1] : end + 1]
+    return rows
+
+
+def _row(row: dict[str, Any]) -> Row:
+    tone = Tone(row["tone"])
+    what = "iteration n" if _ITERATION.match(row["what"]) else row["what"]
+    glyph = "▶" if what.startswith("tool ") and tone is Tone.DONE else _GLYPHS[tone]
+    return Row(0.0, tone, glyph, what, masked(row["detail"]), masked(row["took"]))
+
+
+def _letters(text: str) -> str:
+    return masked(text.replace(f"{_N:,}", "n").replace(str(_N), "n"))

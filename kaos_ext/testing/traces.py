@@ -1,0 +1,86 @@
+"""What a run leaves behind: processes that know its folder, ports they listened on, threads of ours, files.
+
+Everything a run writes lies in its own folder, which is deleted; what is in the working folder or the temporary folder
+when the notebook has ended is what the notebook left.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from kaos_ext.testing.findings import Finding, Verdict
+from kaos_ext.testing.kernels import Place
+from kaos_ext.testing.leftovers import wait_until_none
+
+SECONDS = 4.0
+OURS = ("kaos", "nbclient")
+QUIET_NAMES = frozenset({".ipynb_checkpoints", "__pycache__"})
+
+
+@dataclass
+class Before:
+    """How it was before the run."""
+
+    files: frozenset[Path] = frozenset()
+    threads: frozenset[int] = field(default_factory=frozenset)
+
+
+def before(place: Place) -> Before:
+    return Before(frozenset(_files(place)), frozenset(thread.ident or 0 for thread in threading.enumerate()))
+
+
+def files_left(place: Place, was: Before) -> list[Finding]:
+    """Files that the notebook made beside itself or in the temporary folder; asked while its folder is still there."""
+    new = sorted(path for path in _files(place) if path not in was.files)
+    return [Finding(Verdict.LEFTOVERS, f"a file is left: {path.relative_to(place.root)}") for path in new]
+
+
+def processes_left(place: Place, seconds: float = SECONDS) -> list[Finding]:
+    """Processes that still know this run's folder when kernel and cluster have ended, and the ports they listen on."""
+    found = []
+    for line in wait_until_none(place.root, seconds):
+        pid, _, command = line.partition(" ")
+        ports = _ports(int(pid))
+        listens = f", listening on {', '.join(map(str, ports))}" if ports else ""
+        found.append(Finding(Verdict.LEFTOVERS, f"a process is left: {command} (pid {pid}{listens})"))
+    return found
+
+
+def threads_left(was: Before) -> list[Finding]:
+    """Threads of this program with a name of ours that were not there before."""
+    new = [
+        thread
+        for thread in threading.enumerate()
+        if thread.ident not in was.threads and thread.name.lower().startswith(OURS)
+    ]
+    return [Finding(Verdict.LEFTOVERS, f"a thread is left: {thread.name}") for thread in new]
+
+
+def stop(place: Place) -> None:
+    """End what is left, so that one red run does not trouble the next."""
+    for line in wait_until_none(place.root, 0):
+        try:
+            psutil.Process(int(line.partition(" ")[0])).kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _ports(pid: int) -> list[int]:
+    try:
+        connections = psutil.Process(pid).net_connections(kind="inet")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
+    return sorted({c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN})
+
+
+def _files(place: Place) -> list[Path]:
+    return [
+        path
+        for folder in (place.cwd, place.tmp)
+        for path in folder.rglob("*")
+        if path.is_file() and not QUIET_NAMES & set(path.parts)
+    ]
