@@ -7,6 +7,11 @@ tolerations and service account they do not name; claims get the default storage
 from __future__ import annotations
 
 from kaos_ext.cluster.apiserver import failures
+from kaos_ext.cluster.apiserver.authz import escalation
+from kaos_ext.cluster.apiserver.authz.attributes import Attributes
+from kaos_ext.cluster.apiserver.authz.rbac import Rbac
+from kaos_ext.cluster.apiserver.authz.words import forbidden
+from kaos_ext.cluster.apiserver.identity import UserInfo
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.storage import Storage
 from kaos_ext.kube.objects import Object
@@ -21,8 +26,9 @@ _CLASSES = {"system-cluster-critical": 2000000000, "system-node-critical": 20000
 class Admission:
     """Reads other objects of the same storage."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, rbac: Rbac) -> None:
         self._storage = storage
+        self._rbac = rbac
         self._namespaces = storage.collection("/namespaces")
 
     async def enter(self, served: Served, namespace: str, name: str) -> None:
@@ -48,6 +54,17 @@ class Admission:
                     }
                 ],
             )
+
+    def permit(self, served: Served, namespace: str, name: str, user: UserInfo) -> None:
+        """May this user create the object that their update or patch did not find?"""
+        wanted = Attributes("create", served.group, served.plural, "", namespace, name, served.version)
+        decision = self._rbac.decide(user, wanted)
+        if not decision.allowed:
+            raise forbidden(user, wanted, decision.reason)
+
+    def grant(self, served: Served, new: Object, old: Object | None, user: UserInfo) -> None:
+        """Does this write of a role or binding give more than its writer holds?"""
+        escalation.check(self._rbac, served, user, new, old)
 
     def leave(self, served: Served, name: str) -> None:
         """May this be deleted?"""

@@ -7,7 +7,6 @@ from typing import Any
 from kaos_ext.cluster.apiserver import failures, patching, pods, rules, scale
 from kaos_ext.cluster.apiserver.admission import Admission
 from kaos_ext.cluster.apiserver.deletion import Deletion
-from kaos_ext.cluster.apiserver.identity import UserInfo
 from kaos_ext.cluster.apiserver.metadata import copied
 from kaos_ext.cluster.apiserver.operations import Operations
 from kaos_ext.cluster.apiserver.options import DeleteOptions, ListOptions, WriteOptions
@@ -17,6 +16,7 @@ from kaos_ext.cluster.apiserver.registry import Registry, Served
 from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
 from kaos_ext.cluster.apiserver.reviews import Reviews
 from kaos_ext.cluster.apiserver.storage import Storage, Stored, encode
+from kaos_ext.cluster.apiserver.token_requests import TokenRequests
 from kaos_ext.cluster.apiserver.watch import Watch
 from kaos_ext.kube.objects import ApiError, Object, PatchType
 
@@ -42,6 +42,7 @@ class Api:
         operations: Operations,
         deletion: Deletion,
         reviews: Reviews,
+        token_requests: TokenRequests,
     ) -> None:
         self.storage = storage
         self.registry = registry
@@ -50,6 +51,7 @@ class Api:
         self._operations = operations
         self._deletion = deletion
         self._reviews = reviews
+        self._token_requests = token_requests
 
     def get(
         self, served: Served, namespace: str, name: str, subresource: str = "", resource_version: str = ""
@@ -67,23 +69,21 @@ class Api:
     def watch(self, scope: Scope, options: ListOptions) -> Watch:
         return Watch(self.storage, scope, options)
 
-    async def create(
-        self, served: Served, namespace: str, body: Object, options: WriteOptions, user: UserInfo
-    ) -> Stored:
+    async def create(self, served: Served, namespace: str, body: Object, options: WriteOptions) -> Stored:
         if served.plural in WITHOUT_STORE and not served.custom:
-            return _plain(await self._ask(served, namespace, body, user, options))
+            return _plain(await self._ask(served, namespace, body, options))
         return await self._operations.create(served, namespace, body, options)
 
-    async def _ask(self, served: Served, namespace: str, body: Object, user: UserInfo, options: WriteOptions) -> Object:
+    async def _ask(self, served: Served, namespace: str, body: Object, options: WriteOptions) -> Object:
         if served.plural == "bindings":
             pod_resource = self.registry.find("", "v1", "pods")
             assert pod_resource is not None
             name = (rules.read(_BODIES["binding"], body).get("metadata") or {}).get("name") or ""
-            await self.create_below(pod_resource, namespace, name, "binding", body, WriteOptions())
+            await self.create_below(pod_resource, namespace, name, "binding", body, WriteOptions(user=options.user))
             return pods.success()
         body = rules.read(rules.gvk(served), body)
-        answered = self._reviews.answer(served, body, user, namespace)
-        if body.get("spec"):
+        answered = self._reviews.answer(served, body, options.user, namespace)
+        if body.get("spec") and served.kind != "SelfSubjectRulesReview":
             asked = {"metadata": {}, "spec": body["spec"]}
             answered["metadata"]["managedFields"] = rules.managed_fields(served, None, asked, options.manager, "")
         return answered
@@ -104,11 +104,12 @@ class Api:
                 grace_seconds=given.get("gracePeriodSeconds"),
                 uid=(given.get("preconditions") or {}).get("uid"),
                 dry_run=options.dry_run,
+                user=options.user,
             )
             await self._deletion.delete(served, namespace, name, wanted)
             return pods.success()
         if subresource == "token":
-            return self._reviews.token(namespace, name, body)
+            return self._token_requests.answer(namespace, name, body, options.manager)
         if subresource == "finalize":
             stored, _ = await self.replace(served, namespace, name, body, options, subresource)
             return stored.object

@@ -18,6 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from kaos_ext.cluster.apiserver.authz.rules import quoted
 from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, UserInfo
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -34,6 +35,10 @@ class Bound:
     kind: str
     name: str
     uid: str
+
+
+class TokenError(Exception):
+    """A token that does not count; its text says why, empty for one that is none of ours."""
 
 
 class Tokens:
@@ -70,8 +75,8 @@ class Tokens:
         }
         return jwt.encode(claims, self._private, algorithm="ES256", headers={"kid": self._key_id}), now + seconds
 
-    def user(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> tuple[UserInfo, list[str]] | None:
-        """Who the token says, and which of `audiences` it is for; None when it does not count."""
+    def user(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> tuple[UserInfo, list[str]]:
+        """Who the token says, and which of `audiences` it is for; TokenError when it does not count."""
         digest = hashlib.sha256(token.encode()).digest()
         claims = self._checked.get(digest)
         if claims is None:
@@ -81,30 +86,32 @@ class Tokens:
                     self._public,
                     algorithms=["ES256"],
                     issuer=ISSUER,
-                    options={"require": ["exp", "iat", "sub", _CLAIM], "verify_aud": False},
+                    options={"require": ["exp", "iat", "sub", _CLAIM], "verify_aud": False, "verify_exp": False},
                 )
             except jwt.InvalidTokenError:
-                return None
+                raise TokenError from None
             if len(self._checked) > 4096:
                 self._checked.clear()
             self._checked[digest] = claims
         if claims["exp"] <= time.time():
-            return None
+            raise TokenError("service account token has expired")
         meant = [one for one in audiences if one in claims["aud"]]
-        if not meant or not self._alive(claims[_CLAIM]):
-            return None
+        if not meant:
+            raise TokenError(
+                f"token audiences {quoted(claims['aud'])} is invalid for the target audiences {quoted(audiences)}"
+            )
+        self._check_alive(claims[_CLAIM])
         return _user(claims), meant
 
-    def _alive(self, about: Mapping[str, Any]) -> bool:
+    def _check_alive(self, about: Mapping[str, Any]) -> None:
         namespace, account = about["namespace"], about["serviceaccount"]
         if not self._exists("serviceaccounts", namespace, account["name"], account["uid"]):
-            return False
+            raise TokenError(f'serviceaccounts "{account["name"]}" not found')
         for kind in ("pod", "secret", "node"):
             bound = about.get(kind)
             place = "" if kind == "node" else namespace
             if bound and not self._exists(f"{kind}s", place, bound["name"], bound["uid"]):
-                return False
-        return True
+                raise TokenError(f'{kind}s "{bound["name"]}" not found')
 
 
 def _user(claims: Mapping[str, Any]) -> UserInfo:
@@ -129,18 +136,22 @@ class Authenticator:
         self._service_accounts = service_accounts
 
     def user(self, authorization: str | None, certificate: Mapping[str, Any] | None) -> UserInfo | None:
-        """The user of an Authorization header or, without one, of a client certificate; None when neither counts."""
-        if authorization:
-            scheme, _, token = authorization.partition(" ")
-            return self.token_user(token.strip()) if scheme.lower() == "bearer" else None
-        return _certificate_user(certificate) if certificate else None
+        """The user of a client certificate or of an Authorization header; None when neither counts."""
+        if certificate and (found := _certificate_user(certificate)) is not None:
+            return found
+        scheme, _, token = (authorization or "").partition(" ")
+        return self.token_user(token.strip()) if scheme.lower() == "bearer" else None
 
     def token_user(self, token: str) -> UserInfo | None:
         found = self._static.get(hashlib.sha256(token.encode()).digest())
         if found is not None:
             return found
-        checked = self._service_accounts.user(token) if self._service_accounts and token else None
-        return checked[0] if checked else None
+        if self._service_accounts is None or not token:
+            return None
+        try:
+            return self._service_accounts.user(token)[0]
+        except TokenError:
+            return None
 
 
 def _certificate_user(certificate: Mapping[str, Any]) -> UserInfo | None:

@@ -18,8 +18,12 @@ from aiohttp.web_request import BaseRequest
 from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render, rules
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator
+from kaos_ext.cluster.apiserver.authz import impersonation
+from kaos_ext.cluster.apiserver.authz.attributes import of_request
+from kaos_ext.cluster.apiserver.authz.rbac import Rbac
+from kaos_ext.cluster.apiserver.authz.words import forbidden
 from kaos_ext.cluster.apiserver.discovery import Discovery
-from kaos_ext.cluster.apiserver.identity import UserInfo
+from kaos_ext.cluster.apiserver.identity import MASTERS, UserInfo
 from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
 from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
 from kaos_ext.cluster.apiserver.reads import Page, Scope
@@ -53,12 +57,14 @@ class HttpApi:
         self,
         api: Api,
         authenticator: Authenticator,
+        rbac: Rbac,
         discovery: Discovery,
         pages: Mapping[str, Handler],
         streams: Mapping[str, Stream],
     ) -> None:
         self._api = api
         self._authenticator = authenticator
+        self._rbac = rbac
         self._discovery = discovery
         self._pages = pages
         self._streams = streams
@@ -91,6 +97,7 @@ class HttpApi:
         path = request.rel_url.raw_path
         if user is None:
             return refusal(failures.unauthorized())
+        user = self._permitted(request, path, user)
         if path.startswith("/api"):
             found = self._discovery_document(request, path)
             if found is not None:
@@ -109,6 +116,18 @@ class HttpApi:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         return self._authenticator.user(request.headers.get("Authorization"), certificate)
+
+    def _permitted(self, request: BaseRequest, path: str, sender: UserInfo) -> UserInfo:
+        """The user this request acts as; refused when they may not do what it asks."""
+        asked = impersonation.asked(request.headers.items())
+        if asked is None and MASTERS in sender.groups:
+            return sender
+        wanted = of_request(request.method, path, request.query)
+        user = sender if asked is None else impersonation.impersonated(self._rbac, sender, asked, wanted)
+        decision = self._rbac.decide(user, wanted)
+        if not decision.allowed:
+            raise forbidden(user, wanted, decision.reason)
+        return user
 
     def _discovery_document(self, request: BaseRequest, path: str) -> web.Response | None:
         parts = path.strip("/").split("/")
@@ -143,8 +162,8 @@ class HttpApi:
         if method == "GET":
             return self._get(request, target, wanted)
         if method == "DELETE":
-            return await self._delete(request, target, wanted)
-        return await self._write(request, target, wanted)
+            return await self._delete(request, target, wanted, user)
+        return await self._write(request, target, wanted, user)
 
     def _get(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.Response:
         query = request.query
@@ -163,7 +182,7 @@ class HttpApi:
                 raise failures.method_not_allowed()
             return await self._create(request, target, wanted, user)
         if method == "DELETE" and "deletecollection" in served.verbs:
-            return await self._delete_collection(request, target, wanted)
+            return await self._delete_collection(request, target, wanted, user)
         if method != "GET" or "list" not in served.verbs:
             raise failures.method_not_allowed()
         chosen = options.list_options(request.query)
@@ -200,16 +219,18 @@ class HttpApi:
         self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
     ) -> web.StreamResponse:
         served = target.served
-        chosen = self._options(request, "CreateOptions")
+        chosen = self._options(request, "CreateOptions", user)
         body = await self._object(request, served, chosen)
-        stored = await self._api.create(served, target.namespace or "", body, chosen, user)
+        stored = await self._api.create(served, target.namespace or "", body, chosen)
         return _written(request, served, stored, wanted, chosen, 201)
 
-    async def _write(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.StreamResponse:
+    async def _write(
+        self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
+    ) -> web.StreamResponse:
         served, namespace = target.served, target.namespace or ""
         method = request.method
         if method == "PATCH":
-            chosen = self._options(request, "PatchOptions")
+            chosen = self._options(request, "PatchOptions", user)
             content_type = request.headers.get("Content-Type")
             kind = patching.patch_type(served, content_type)
             patching.check_options(kind, chosen)
@@ -219,23 +240,27 @@ class HttpApi:
             )
             return _written(request, served, stored, wanted, chosen, 201 if created else 200)
         if method == "PUT":
-            chosen = self._options(request, "UpdateOptions")
+            chosen = self._options(request, "UpdateOptions", user)
             body = await self._object(request, served, chosen)
             stored, created = await self._api.replace(served, namespace, target.name, body, chosen, target.subresource)
             return _written(request, served, stored, wanted, chosen, 201 if created else 200)
-        chosen = self._options(request, "CreateOptions")
+        chosen = self._options(request, "CreateOptions", user)
         body = await self._object(request, served, chosen)
         made = await self._api.create_below(served, namespace, target.name, target.subresource, body, chosen)
         return answer(render.dumped(made, wanted), 201, _headers(wanted))
 
-    async def _delete(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.Response:
-        chosen = options.delete_options(request.query, await self._delete_body(request))
+    async def _delete(
+        self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
+    ) -> web.Response:
+        chosen = options.delete_options(request.query, await self._delete_body(request), user)
         made = await self._api.delete(target.served, target.namespace or "", target.name, chosen)
         return answer(render.dumped(made, wanted), 200, _headers(wanted))
 
-    async def _delete_collection(self, request: BaseRequest, target: Target, wanted: negotiate.Wanted) -> web.Response:
+    async def _delete_collection(
+        self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
+    ) -> web.Response:
         chosen = options.list_options(request.query)
-        how = options.delete_options(request.query, await self._delete_body(request))
+        how = options.delete_options(request.query, await self._delete_body(request), user)
         scope = self._api.scope(target.served, target.namespace, chosen)
         items = await self._api.delete_collection(scope, how, chosen)
         page = Page(items, self._api.storage.revision)
@@ -248,8 +273,8 @@ class HttpApi:
         decoded, _ = bodies.decode(body, request.headers.get("Content-Type"), "DeleteOptions")
         return decoded
 
-    def _options(self, request: BaseRequest, kind: str) -> WriteOptions:
-        return options.write_options(kind, request.query, request.headers.get("User-Agent", ""))
+    def _options(self, request: BaseRequest, kind: str, user: UserInfo) -> WriteOptions:
+        return options.write_options(kind, request.query, request.headers.get("User-Agent", ""), user)
 
     async def _body(self, request: BaseRequest) -> bytes:
         if not request.body_exists:

@@ -28,6 +28,7 @@ class UserInfo:
 
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
+ANONYMOUS = "system:anonymous"
 
 
 def admin(name: str = "kubernetes-admin") -> UserInfo:

@@ -37,6 +37,7 @@ class LocalClient:
             named_manager=True,
             validation="Ignore",
             force=force,
+            user=self._user,
         )
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
@@ -88,7 +89,7 @@ class LocalClient:
         place = namespace or (object.get("metadata") or {}).get("namespace") or ""
         if subresource:
             return await self._api.create_below(served, place, name or "", subresource, copied(object), options)
-        stored = await self._api.create(served, place, copied(object), options, self._user)
+        stored = await self._api.create(served, place, copied(object), options)
         return stored.fresh()
 
     async def patch(
@@ -125,6 +126,7 @@ class LocalClient:
             propagation=propagation.value if propagation else "",
             uid=uid,
             resource_version=resource_version,
+            user=self._user,
         )
         deleted: Object = copied(await self._api.delete(self._served(resource), namespace or "", name, options))
         return deleted

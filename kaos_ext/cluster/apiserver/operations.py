@@ -76,6 +76,7 @@ class Operations:
         name = object["metadata"].get("name") or ""
         self._admission.complete(served, object)
         strategies.before_create(served, object)
+        self._admission.grant(served, object, None, options.user)
         _refuse(served, object, None, "")
         owner = (object["metadata"].get("namespace", ""), name)
 
@@ -114,6 +115,7 @@ class Operations:
         if collection.get(place, name) is None:
             if absent is None and not (replace and served.plural in _CREATED_BY_PUT and not served.custom):
                 raise failures.not_found(served, name)
+            self._admission.permit(served, namespace, name, options.user)
             object = absent() if absent is not None else make({})
             return await self.create(served, namespace, object, options, applied=managed), True
 
@@ -164,6 +166,7 @@ class Operations:
             _track(served, old, new, options, subresource)
         if subresource != "binding" and strategies.asks_for_more(served, new, old):
             new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
+        self._admission.grant(served, new, old, options.user)
         _refuse(served, new, old, subresource)
         if served.storage == "/services" and not subresource:
             owner = (current.namespace, current.name)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaos_ext.cluster.apiserver import failures
+from kaos_ext.cluster.apiserver.identity import UserInfo, admin
 from kaos_ext.cluster.apiserver.schema.errors import FieldError, forbidden, too_long
 from kaos_ext.kube.objects import Object
 
+SELF = admin("system:apiserver")
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 
 
@@ -28,13 +30,15 @@ class WriteOptions:
     validation: str = "Warn"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
+    user: UserInfo = field(default_factory=lambda: SELF)
+    """On whose behalf."""
 
     @property
     def strict(self) -> bool:
         return self.validation == "Strict"
 
 
-def write_options(kind: str, query: Mapping[str, str], agent: str) -> WriteOptions:
+def write_options(kind: str, query: Mapping[str, str], agent: str, user: UserInfo = SELF) -> WriteOptions:
     """`kind` is CreateOptions, UpdateOptions or PatchOptions, for the refusal's words."""
     complaints: list[FieldError] = []
     dry_run = query.get("dryRun", "")
@@ -53,6 +57,7 @@ def write_options(kind: str, query: Mapping[str, str], agent: str) -> WriteOptio
         dry_run=bool(dry_run),
         validation=validation or "Warn",
         force=query.get("force", "") in TRUE,
+        user=user,
     )
 
 
@@ -82,9 +87,10 @@ class DeleteOptions:
     uid: str | None = None
     resource_version: str | None = None
     dry_run: bool = False
+    user: UserInfo = SELF
 
 
-def delete_options(query: Mapping[str, str], body: Object | None) -> DeleteOptions:
+def delete_options(query: Mapping[str, str], body: Object | None, user: UserInfo = SELF) -> DeleteOptions:
     """The body's words go before the query's."""
     body = body or {}
     grace = body.get("gracePeriodSeconds")
@@ -114,6 +120,7 @@ def delete_options(query: Mapping[str, str], body: Object | None) -> DeleteOptio
         uid=preconditions.get("uid"),
         resource_version=preconditions.get("resourceVersion"),
         dry_run=bool(dry_run),
+        user=user,
     )
 
 

@@ -21,6 +21,8 @@ from kaos_ext.cluster.apiserver.admission import DEFAULT_NAMESPACES, Admission
 from kaos_ext.cluster.apiserver.allocation import ServiceAddresses
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator, Tokens
+from kaos_ext.cluster.apiserver.authz import bootstrap
+from kaos_ext.cluster.apiserver.authz.rbac import Rbac
 from kaos_ext.cluster.apiserver.definitions import Definitions
 from kaos_ext.cluster.apiserver.deletion import Deletion
 from kaos_ext.cluster.apiserver.discovery import Discovery
@@ -35,6 +37,7 @@ from kaos_ext.cluster.apiserver.registry import Registry
 from kaos_ext.cluster.apiserver.resources import built_in
 from kaos_ext.cluster.apiserver.reviews import Reviews
 from kaos_ext.cluster.apiserver.storage import Storage
+from kaos_ext.cluster.apiserver.token_requests import TokenRequests
 from kaos_ext.cluster.apiserver.upkeep import Upkeep
 from kaos_ext.kube.objects import NAMESPACES, ApiError
 
@@ -83,14 +86,16 @@ class ApiServer:
         config = self.config
         self.storage = Storage.open(config.database)
         self.registry = Registry(built_in())
-        admission = Admission(self.storage)
+        self.rbac = Rbac(self.storage)
+        admission = Admission(self.storage, self.rbac)
         self.addresses = ServiceAddresses(config.service_network, self.storage.collection("/services"))
         operations = Operations(self.storage, admission, self.addresses)
         deletion = Deletion(self.storage, admission)
         tokens = Tokens(config.service_account_key, self._exists)
         authenticator = Authenticator(config.tokens, tokens)
-        reviews = Reviews(self.storage, authenticator, tokens)
-        self.api = Api(self.storage, self.registry, admission, operations, deletion, reviews)
+        reviews = Reviews(self.rbac, authenticator, tokens)
+        requests = TokenRequests(self.storage, tokens)
+        self.api = Api(self.storage, self.registry, admission, operations, deletion, reviews, requests)
         self.definitions = Definitions(self.storage, self.registry, operations, deletion)
         self.definitions.start()
         self.upkeep = Upkeep(self.storage)
@@ -112,6 +117,7 @@ class ApiServer:
         self.http = HttpApi(
             self.api,
             authenticator,
+            self.rbac,
             Discovery(self.registry, f"{config.host}:{config.port}"),
             self.pages.handlers(),
             self._streams(),
@@ -139,6 +145,7 @@ class ApiServer:
                 except ApiError as error:
                     if error.reason != "AlreadyExists":
                         raise
+        await bootstrap.ensure(self.storage)
         await self.pages.publish_own_service(client)
 
     def _exists(self, plural: str, namespace: str, name: str, uid: str) -> bool:
