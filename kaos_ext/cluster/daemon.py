@@ -29,6 +29,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaos_ext import __version__
 from kaos_ext.model.errors import KaosError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ async def _run(root: Path, report: Report) -> int:
 def _write_pid(config: ClusterConfig, born: str) -> None:
     from kaos_ext.cluster.config import write_private
 
-    write_private(config.pid_file, f"{os.getpid()} {born}\n".encode())
+    write_private(config.pid_file, f"{os.getpid()} {born} {__version__}\n".encode())
 
 
 async def _serve(config: ClusterConfig, report: Report) -> End:

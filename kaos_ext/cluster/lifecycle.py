@@ -35,7 +35,7 @@ from kaos_ext.cluster.config import (
 from kaos_ext.cluster.network import choose_octet, choose_port, is_claimed, port_is_free
 from kaos_ext.cluster.node.processes import birth
 from kaos_ext.cluster.node.supervisor_client import SupervisorClient, stop_node
-from kaos_ext.cluster.owner import ended, lives, read_pid_file
+from kaos_ext.cluster.owner import ended, lives, read_pid_file, version_of
 from kaos_ext.cluster.probe import is_ready
 from kaos_ext.cluster.spawn import START_SECONDS, Progress, start_daemon, tail
 from kaos_ext.model.errors import KaosError, NotFoundError, UnreachableError
@@ -59,6 +59,8 @@ class ClusterHandle:
 
     config: ClusterConfig
     started: bool
+    version: str = ""
+    """Of the package that its daemon runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class ClusterStatus:
     pid: int | None = None
     processes: int = 0
     """Running processes of the node: pods' containers and the forwarder."""
+    version: str = ""
+    """Of the package that its daemon runs."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -76,6 +80,7 @@ class ClusterStatus:
             "context": self.config.context,
             "server": self.config.server,
             "pid": self.pid,
+            "version": self.version or None,
             "processes": self.processes,
             "ephemeral": self.config.ephemeral,
             "state_folder": str(self.config.root),
@@ -103,7 +108,7 @@ async def start_cluster(
             if images is not None:
                 _write_images(config, images)
             if await _wait_ready(config, on_progress):
-                return ClusterHandle(config, started=False)
+                return ClusterHandle(config, started=False, version=version_of(config.pid_file))
             on_progress("a new daemon, because the one that ran has just ended")
         owner = (owner_pid or os.getpid()) if ephemeral else None
         config = await _with_network(await _with_port(config, on_progress))
@@ -123,7 +128,7 @@ async def start_cluster(
                 hint=f"`kaos up` starts it again; see {config.log_file}",
                 details=tuple(tail(config.log_file)),
             )
-        return ClusterHandle(config, started=True)
+        return ClusterHandle(config, started=True, version=version_of(config.pid_file))
 
 
 async def stop_cluster(
@@ -156,7 +161,8 @@ async def cluster_status(name: str = DEFAULT_NAME) -> ClusterStatus:
     processes = await _node_processes(config)
     if pid is not None:
         ready = await is_ready(config)
-        return ClusterStatus(config, ClusterState.RUNNING if ready else ClusterState.STARTING, pid, processes or 0)
+        state = ClusterState.RUNNING if ready else ClusterState.STARTING
+        return ClusterStatus(config, state, pid, processes or 0, version_of(config.pid_file))
     state = ClusterState.STOPPED if processes is None else ClusterState.CRASHED
     return ClusterStatus(config, state, None, processes or 0)
 

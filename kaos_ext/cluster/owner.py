@@ -47,9 +47,17 @@ async def ended(pid: int, born: str | None) -> None:
 
 
 def read_pid_file(path: Path) -> tuple[int, str] | None:
-    """Pid and birth from a `<pid> <birth>` file; None when it is missing or says neither."""
+    """Pid and birth from a `<pid> <birth> <version>` file; None when it is missing or does not say them."""
     try:
         words = path.read_text().split()
         return int(words[0]), words[1]
     except (FileNotFoundError, IndexError, ValueError):
         return None
+
+
+def version_of(path: Path) -> str:
+    """Which version of this package the process of a pid file runs; empty where the file does not say."""
+    try:
+        return path.read_text().split()[2]
+    except (FileNotFoundError, IndexError):
+        return ""

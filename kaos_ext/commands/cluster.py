@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaos_ext import __version__
 from kaos_ext.commands.failures import is_installed
 from kaos_ext.commands.grammar import closest
 from kaos_ext.commands.kinds import ALL
@@ -21,7 +22,7 @@ from kaos_ext.commands.session import Session
 from kaos_ext.commands.system import apply_install, operator_ready, wait_operator
 from kaos_ext.kube.client import KubeClient
 from kaos_ext.kube.kubeconfig import read
-from kaos_ext.kube.objects import PODS
+from kaos_ext.kube.objects import PODS, Object
 from kaos_ext.model import names
 from kaos_ext.model.errors import KaosError, UnknownNameError
 from kaos_ext.views import Card, Line, Note, Step, Steps, StepState, Tone
@@ -99,12 +100,22 @@ async def up(
     data = {
         "name": name,
         "started": handle.started,
+        "version": handle.version,
         "context": config.context,
         "server": config.server,
         "kubeconfig": str(config.kubeconfig),
         "seconds": round(time.monotonic() - progress.began, 3),
     }
-    return Result(progress.view(), data)
+    return Result(progress.view(_outdated(handle.version, name)), data)
+
+
+def _outdated(version: str, name: str) -> str:
+    """What to do about a daemon that was started by another version of this package."""
+    if version == __version__:
+        return ""
+    which = "" if name == DEFAULT else f" {name}"
+    ran = f"kaos {version}" if version else "an older kaos"
+    return f"the cluster still runs {ran}, this is {__version__}: `kaos down{which}`, then `kaos up{which}`"
 
 
 async def _install(session: Session, kube: KubeClient, progress: Progress, patience: float) -> None:
@@ -191,13 +202,17 @@ async def status(session: Session, *, cluster: str | None) -> Result:
             Tone.DONE if found.state == "running" else Tone.WAITING if found.state == "crashed" else Tone.QUIET,
             found.config.context,
             f"{found.state} · {found.config.server} · {found.processes} processes",
-            "kaos up" if found.state in ("stopped", "crashed") else "",
+            "kaos up"
+            if found.state in ("stopped", "crashed")
+            else _outdated(found.version, found.config.name)
+            if found.state == "running"
+            else "",
         )
         for found in clusters
     )
     shown = ("server", "namespace", "operator", "error")
     fields = [(label, str(there[label])) for label in shown if there.get(label)]
-    fields += [(label, str(count)) for label, count in (there.get("objects") or {}).items()]
+    fields += [(label, _said(count)) for label, count in (there.get("objects") or {}).items()]
     reachable = bool(there.get("reachable"))
     state = "answers" if reachable else "does not answer" if there.get("context") else "none"
     card = Card(
@@ -248,7 +263,11 @@ async def _current(session: Session) -> dict[str, Any]:
     return there
 
 
-async def _counts(kube: KubeClient) -> dict[str, str]:
+def _said(count: Mapping[str, int]) -> str:
+    return f"{count['total']} ({count['ready']} ready)" if count["total"] else "0"
+
+
+async def _counts(kube: KubeClient) -> dict[str, dict[str, int]]:
     """Of each kind in the namespace: how many, and how many of them are ready."""
     found = await asyncio.gather(
         *(kube.list(kind.resource, kube.namespace) for kind in ALL), kube.list(PODS, kube.namespace)
@@ -256,8 +275,14 @@ async def _counts(kube: KubeClient) -> dict[str, str]:
     counts = {}
     for kind, listed in zip(ALL, found, strict=False):
         ready = sum(bool((item.get("status") or {}).get("ready")) for item in listed.items)
-        counts[f"{kind.word}s"] = f"{len(listed.items)} ({ready} ready)" if listed.items else "0"
-    return counts | {"pods": str(len(found[-1].items))}
+        counts[f"{kind.word}s"] = {"total": len(listed.items), "ready": ready}
+    pods = found[-1].items
+    return counts | {"pods": {"total": len(pods), "ready": sum(map(_is_ready, pods))}}
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 async def _operator_says(kube: KubeClient) -> str:

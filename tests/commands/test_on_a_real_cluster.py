@@ -76,6 +76,24 @@ def test_up_again_connects_and_keeps_the_namespace_that_was_chosen(kaos: Run, en
         )  # fmt: skip
 
 
+def test_a_daemon_of_another_version_is_told_with_what_to_do(kaos: Run, environment: dict[str, str]) -> None:
+    pid_file = Path(environment["KAOS_HOME"]) / "clusters" / "default" / "daemon.pid"
+    said = pid_file.read_text()
+    assert "kaos down" not in kaos("up").stdout
+    pid_file.write_text(" ".join([*said.split()[:2], "0.0.9"]))
+    try:
+        for verb in ("up", "status"):
+            assert "runs kaos 0.0.9" in kaos(verb).stdout and "`kaos down`" in kaos(verb).stdout
+    finally:
+        pid_file.write_text(said)
+
+
+def test_status_counts_in_numbers(kaos: Run) -> None:
+    found = json.loads(kaos("status", "--json").stdout)
+    assert found["current"]["objects"]["agents"] == {"total": 1, "ready": 1}
+    assert found["clusters"][0]["version"] == json.loads(kaos("version", "--json").stdout)["version"]
+
+
 def test_every_verb_that_reads_gives_pure_json(kaos: Run) -> None:
     kaos("agent", "wait", "worker", "--iterations", "1")
     verbs = [

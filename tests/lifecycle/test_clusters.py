@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from kaos_ext import __version__
 from kaos_ext.cluster.config import ClusterConfig, load_config
 from kaos_ext.cluster.kubeconfig import entries
 from kaos_ext.cluster.lifecycle import (
@@ -124,7 +125,11 @@ async def test_a_cluster_starts_runs_a_deployment_and_leaves_nothing_behind(home
     assert server.is_running() and is_claimed(config.octet)
     assert daemon(config).ppid() == 1 or daemon(config).parent() != psutil.Process()
     assert os.getsid(daemon(config).pid) != os.getsid(0)
-    assert not (await start_cluster()).started, "a second up connects"
+    again = await start_cluster()
+    assert not again.started and again.version == __version__, "a second up connects"
+    pid, born, _ = config.pid_file.read_text().split()
+    config.pid_file.write_text(f"{pid} {born}\n")
+    assert (await start_cluster()).version == "", "a daemon of a version that did not say it"
 
     assert await stop_cluster()
     assert processes(home) == []
