@@ -119,7 +119,9 @@ def remove_context(config: ClusterConfig) -> ContextChange:
 
 def _with_chosen_namespace(item: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     """Our context with the namespace that its user set in it before (`kubectl config set-context --namespace`)."""
-    found = next((entry for entry in document.get("contexts") or [] if entry.get("name") == item["name"]), {})
+    found: dict[str, Any] = next(
+        (entry for entry in document.get("contexts") or [] if entry.get("name") == item["name"]), {}
+    )
     chosen = (found.get("context") or {}).get("namespace")
     return {**item, "context": {**item["context"], "namespace": chosen}} if chosen else item
 
