@@ -61,7 +61,7 @@ def _run(screen: Screen, parsed: Parsed) -> int:
     from kaos_ext.model.errors import KaosError
 
     try:
-        asyncio.run(_command(screen, parsed))
+        return asyncio.run(_command(screen, parsed))
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except KaosError as error:
@@ -72,10 +72,9 @@ def _run(screen: Screen, parsed: Parsed) -> int:
         return 1
     finally:
         screen.close()
-    return 0
 
 
-async def _command(screen: Screen, parsed: Parsed) -> None:
+async def _command(screen: Screen, parsed: Parsed) -> int:
     import os
 
     from kaos_ext.commands.result import Result
@@ -87,10 +86,12 @@ async def _command(screen: Screen, parsed: Parsed) -> None:
         answer = await run(session, parsed)
         if isinstance(answer, Result):
             screen.result(answer)
-        elif isinstance(answer, AsyncIterator):
+            return answer.status
+        if isinstance(answer, AsyncIterator):
             async with aclosing(answer) as updates:  # type: ignore[type-var]
                 async for update in updates:
                     screen.update(update)
+    return 0
 
 
 def _close_output() -> None:

@@ -73,6 +73,8 @@ def _argument(verb: Verb, flags: Sequence[Flag], rest: Sequence[str]) -> list[Ca
             skip = flag.takes is not Takes.NOTHING
         elif not word.startswith("-"):
             place += 1
+    if verb.arguments and verb.arguments[-1].repeat:
+        place = min(place, len(verb.arguments) - 1)
     if place >= len(verb.arguments):
         return _flags([flag for flag in flags if flag not in grammar.GLOBALS], rest)
     argument = verb.arguments[place]

@@ -41,7 +41,8 @@ def _of_group(topic: Sequence[str]) -> str:
 
 
 def _of_verb(verb: Verb) -> str:
-    arguments = [f"[{a.name.upper()}]" if a.optional else a.name.upper() for a in verb.arguments]
+    named = [a.name.upper() + (" …" if a.repeat else "") for a in verb.arguments]
+    arguments = [f"[{name}]" if a.optional else name for a, name in zip(verb.arguments, named, strict=True)]
     required = [f"{flag.long} {flag.metavar}" for flag in verb.flags if flag.required]
     usage = " ".join(["kaos", *verb.words, *arguments, *required, "[flags]" if verb.flags else ""]).rstrip()
     lines = [f"kaos {verb.name}: {verb.help}", "", f"usage: {usage}"]

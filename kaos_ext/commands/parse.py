@@ -92,10 +92,11 @@ def _split_globals(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     stream = iter(words)
     for word in stream:
         name, equals, value = word.partition("=")
-        flag = spellings.get(name if word.startswith("--") else word)
+        # A verb's own flag wins: `kaos test -n 2` is no namespace.
+        flag = None if word in takes_value else spellings.get(name if word.startswith("--") else word)
         if word == "--":
             rest += [word, *stream]
-        elif flag is None and not word.startswith("--") and word[:2] == "-n" and len(word) > 2:
+        elif flag is None and word[:2] == "-n" and len(word) > 2 and "-n" not in takes_value:
             given["namespace"] = word[2:].removeprefix("=")
         elif flag is None:
             rest.append(word)
@@ -216,6 +217,9 @@ def _unknown_flag(verb: Verb, word: str) -> UsageError:
 
 def _place(verb: Verb, words: list[str]) -> Iterator[tuple[str, Value]]:
     for argument in verb.arguments:
+        if argument.repeat and words:
+            yield argument.key, tuple(words)
+            return
         word = words.pop(0) if words else None
         if word is None and not argument.optional:
             raise UsageError(
@@ -261,7 +265,7 @@ def _value(flag: Flag, given: Any) -> Value:
     if flag.takes is Takes.NOTHING:
         return bool(given)
     if flag.repeat:
-        return tuple(given or ())
+        return tuple(_choice(flag, word) if flag.choices else word for word in given or ())
     if not given:
         return flag.default
     if len(given) > 1:

@@ -18,6 +18,8 @@ from kaos_ext.views.view import View
 class Result:
     view: View
     data: Any = None
+    status: int = 0
+    """The command's exit status: a test that was run and is red is an answer, not an error."""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
+from kaos_ext.kube.client import KubeClient
+from kaos_ext.kube.objects import NAMESPACES
 from kaos_ext.model.errors import KaosError
 from kaos_ext.testing.leftovers import wait_until_none
 
@@ -117,6 +120,23 @@ class EphemeralCluster:
             details = tuple((done.stdout + done.stderr).splitlines()[-12:])
             raise ClusterError(f"`kaos {' '.join(words)}` failed", details=details)
         return done
+
+    @contextmanager
+    def namespace(self) -> Iterator[str]:
+        """A namespace that goes when this is left."""
+        name = f"test-{uuid4().hex[:8]}"
+        asyncio.run(self._in_namespaces(lambda kube: kube.create(NAMESPACES, {"metadata": {"name": name}})))
+        try:
+            yield name
+        finally:
+            asyncio.run(self._in_namespaces(lambda kube: kube.delete(NAMESPACES, name)))
+
+    async def _in_namespaces(self, act: Callable[[KubeClient], Awaitable[object]]) -> None:
+        kube = await KubeClient.connect(kubeconfig=str(self.kubeconfig))
+        try:
+            await act(kube)
+        finally:
+            await kube.close()
 
     def json(self, *words: str) -> Any:
         return json.loads(self.kaos(*words, "--json").stdout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from kaos_ext.commands.grammar import general, workloads
+from kaos_ext.commands.grammar import general, notebooks, workloads
 from kaos_ext.commands.grammar.shapes import Argument, Flag, Group, Names, Takes, Verb
 
 __all__ = ["GLOBALS", "GROUPS", "VERBS", "Argument", "Flag", "Group", "Names", "Takes", "Verb", "children", "closest",
@@ -17,8 +17,9 @@ VERBS: tuple[Verb, ...] = (
     *workloads.MODELAPI,
     *workloads.MCP,
     *general.OTHER,
+    *notebooks.VERBS,
 )
-GROUPS: tuple[Group, ...] = (*workloads.GROUPS, *general.GROUPS)
+GROUPS: tuple[Group, ...] = (*workloads.GROUPS, *general.GROUPS, *notebooks.GROUPS)
 
 GLOBALS: tuple[Flag, ...] = (
     Flag("namespace", "the namespace (default: of the current context)", short="n", metavar="NAME",

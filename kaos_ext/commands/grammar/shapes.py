@@ -81,6 +81,8 @@ class Argument:
     choices: tuple[str, ...] = ()
     new: bool = False
     """The name of something to be made: it must be one that Kubernetes takes."""
+    repeat: bool = False
+    """The last argument of a verb may stand for all the words that are left."""
 
     @property
     def key(self) -> str:
