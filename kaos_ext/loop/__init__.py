@@ -26,7 +26,7 @@ from kaos_ext.loop.decide import (
     over,
     unknown,
 )
-from kaos_ext.loop.prompt import Message, prompt
+from kaos_ext.loop.prompt import Message, fingerprint, prompt
 from kaos_ext.loop.state import Limits, PendingCall, Repeat, RunSpec, RunState, begin, fold, interrupted
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "decide",
     "due_at",
     "failed",
+    "fingerprint",
     "fold",
     "interrupted",
     "next",

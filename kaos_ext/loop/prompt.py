@@ -6,7 +6,8 @@ conversations, so that the request does not grow with the age of the agent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kaos_ext.loop.state import PendingCall, Repeat, RunState
@@ -35,6 +36,18 @@ def prompt(state: RunState, *, instructions: str, history: Sequence[tuple[str, s
             text = f"{text[:TOOL_RESULT_CHARACTERS]}\n[cut: {len(turn.text)} characters in all]"
         messages.append(Message(turn.role, text, turn.calls, turn.call_id))
     return messages
+
+
+def fingerprint(messages: Sequence[Message], written: Callable[[str], str] = str) -> str:
+    """A short digest of what a model was shown, so that a replay can tell whether it would be shown the same.
+
+    `written` makes of a text what the log keeps of it: a replay has nothing else.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for message in messages:
+        calls = [(call.id, call.tool, sorted(call.arguments.items())) for call in message.calls]
+        digest.update(written(f"{message.role}\0{message.call_id}\0{message.text}\0{calls}\0").encode())
+    return digest.hexdigest()
 
 
 def _goal(state: RunState) -> str:

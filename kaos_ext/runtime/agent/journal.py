@@ -73,6 +73,10 @@ class Journal:
         self._tidy(len(ids))
         return [replace(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
 
+    def written(self, text: str) -> str:
+        """A text as it is written down: without secret values."""
+        return self._redactor.text(text)
+
     def _row(self, event: Event) -> dict[str, Any]:
         return {
             "time": event.time,

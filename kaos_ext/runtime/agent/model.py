@@ -31,6 +31,9 @@ class Question:
     tools: Sequence[Tool] = ()
     cursor: int = 0
     """Model calls this run has on record: where a list of mock responses goes on."""
+    run: str = ""
+    iteration: int = 0
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True)

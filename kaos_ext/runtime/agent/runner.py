@@ -16,6 +16,7 @@ from typing import Any
 from kaos_ext import loop
 from kaos_ext.loop import AskModel, CallTools, End, Park, PendingCall, Record, RunState, WaitUntil
 from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
+from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Model, ModelError, OnText, Question
@@ -128,9 +129,13 @@ class Run:
     async def _ask(self, step: int) -> None:
         tools = await self._with.tools.all()
         messages = loop.prompt(self.state, instructions=self._instructions(), history=self._history)
-        asked = {"messages": len(messages), "tools": [tool.name for tool in tools]}
+        asked: dict[str, Any] = {"messages": len(messages), "tools": [tool.name for tool in tools]}
+        asked["prompt"] = loop.fingerprint(messages, self._with.journal.written)
+        if self._with.tools.problems:
+            asked["unreachable"] = dict(self._with.tools.problems)
         self.record(self._event(EventType.MODEL_REQUEST, asked, step))
-        question = Question(messages, tools, cursor=self.state.status.totals.model_calls)
+        spec, status = self.state.spec, self.state.status
+        question = Question(messages, tools, status.totals.model_calls, spec.run, status.iteration, step)
         answer = await self._with.model.ask(question, self._on_text)
         await self._keep(self._event(EventType.MODEL_RESPONSE, answer.to_json(), step))
 
@@ -159,6 +164,7 @@ class Run:
         return self._event(EventType.TOOL_CALL, content, self.state.steps, data)
 
     async def _one(self, call: PendingCall, tool: Tool | None) -> None:
+        trace.CALL.set(call.id)
         if self._on_call is not None:
             await self._on_call(self.state.steps, call.tool)
         try:

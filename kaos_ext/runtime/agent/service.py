@@ -74,6 +74,7 @@ class AgentService:
                 session=session,
                 run=LOOP_RUN,
                 iteration=run.state.status.iteration,
+                data={"instructions": settings.instructions},
             )
         )
         await run.drive(self.control)
