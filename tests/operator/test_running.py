@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -90,14 +91,16 @@ class Bench:
         await self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}})
 
     @asynccontextmanager
-    async def operator(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def operator(self, stderr: int | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
         environ = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(self.kubeconfig),
             "HOST": "127.0.0.1",
             "HEALTH_PORT": str(free_port()),
         }
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "kaos_operator", env=environ)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "kaos_operator", env=environ, stderr=stderr
+        )
         try:
             yield process
         finally:
@@ -261,6 +264,25 @@ async def test_the_operator_outlives_a_restart_of_the_api_server(bench: Bench) -
         await bench.make_ready("modelapi-auto-api")
         await bench.until(DEPLOYMENTS, "agent-a", lambda _: True)
         assert operator.returncode is None
+
+
+@pytest.mark.parametrize("met_it", [True, False], ids=["it ran", "it never came up"])
+async def test_an_operator_whose_api_server_is_away_ends_when_it_is_asked_to(bench: Bench, met_it: bool) -> None:
+    if not met_it:
+        await bench.server.stop()
+    async with bench.operator(stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        if met_it:
+            await bench.modelapi()
+            await bench.until(DEPLOYMENTS, "modelapi-auto-api", lambda _: True)
+            await bench.server.stop()
+        async with asyncio.timeout(20):
+            while b"retry" not in await process.stderr.readline():
+                pass
+            process.terminate()
+            asked = time.monotonic()
+            assert await process.wait() == 0
+        assert time.monotonic() - asked < 4
 
 
 async def test_suspending_rewrites_the_control_file_and_leaves_the_pod(bench: Bench) -> None:
