@@ -211,12 +211,9 @@ class ContainerRunner:
                 return image
             pod, recorder = self.pod.pod, self._node.recorder
             if not told:
-                images = self._node.config.images
-                known = ", ".join(images.names) or "none"
-                text = (
-                    f'Failed to pull image "{name}": it is not in this node\'s list of images ({images.source}), '
-                    f"which has: {known}"
-                )
+                known = ", ".join(self._node.config.images.names) or "none"
+                why = f"this node has no program for it, only for: {known}"
+                text = f'Failed to pull image "{name}": {why}'
                 recorder.normal(pod, "Pulling", f'Pulling image "{name}"', self.name)
                 recorder.warning(pod, "Failed", text, self.name)
                 recorder.warning(pod, "Failed", "Error: ErrImagePull", self.name)
@@ -226,7 +223,7 @@ class ContainerRunner:
             if self._node.config.images.find(name) is None:
                 delay = min(delay * 2, self._node.config.backoff.maximum)
                 recorder.normal(pod, "BackOff", f'Back-off pulling image "{name}"', self.name)
-                self.set(state=Waiting("ImagePullBackOff", f'Back-off pulling image "{name}": {text}'))
+                self.set(state=Waiting("ImagePullBackOff", f'Back-off pulling image "{name}": {why}'))
 
     async def _prepare(self, image: Image) -> Launch:
         delay = 0.1
