@@ -15,7 +15,7 @@ from kaos_ext.model.names import Kind
 from kaos_ext.views import Card, Cell, Line, State, Table, Tone
 from kaos_ext.views.durations import duration, span
 
-TROUBLE = frozenset({"Progressing", "MemoryDegraded", "Degraded", "Stalled", "Suspended"})
+TROUBLE = frozenset({"Progressing", "MemoryDegraded", "Degraded", "Stalled", "Suspended", "Unsupported"})
 """Conditions whose absence is the good news."""
 PHASE_TONE = {"Ready": Tone.DONE, "Failed": Tone.FAILED, "Waiting": Tone.WAITING, "Pending": Tone.WORKING}
 
@@ -62,7 +62,9 @@ def listed(items: Sequence[Object], spoken: Spoken, form: str, place: str, all_n
         case "name":
             return Result(Plain("\n".join(f"{spoken.word}/{item['metadata']['name']}" for item in items)), data)
     wide = form == "wide"
-    columns, rows = _columns(spoken, wide), [_row(item, spoken, wide) for item in items]
+    # Only an agent that tells the API server where its loop is has a number to show.
+    loops = any("loop" in (item.get("status") or {}) for item in items)
+    columns, rows = _columns(spoken, wide, loops), [_row(item, spoken, wide, loops) for item in items]
     if all_namespaces:
         columns = ("namespace", *columns)
         rows = [(item["metadata"].get("namespace", ""), *row) for item, row in zip(items, rows, strict=True)]
@@ -71,21 +73,22 @@ def listed(items: Sequence[Object], spoken: Spoken, form: str, place: str, all_n
     return Result(Table(title, columns, tuple(rows), f"none in {where}", f"kaos {spoken.word} deploy --help"), data)
 
 
-def _columns(spoken: Spoken, wide: bool) -> tuple[str, ...]:
+def _columns(spoken: Spoken, wide: bool, loops: bool) -> tuple[str, ...]:
     own = {
-        Kind.AGENT: ("modelapi", "model", "iteration"),
+        Kind.AGENT: ("modelapi", "model", *(("iteration",) if loops else ())),
         Kind.MODELAPI: ("mode", "models"),
         Kind.MCPSERVER: ("runtime", "tools"),
     }[spoken.kind]
     return ("name", *own, "ready", "phase", "age", *(("endpoint", "message") if wide else ()))
 
 
-def _row(item: Object, spoken: Spoken, wide: bool) -> tuple[Cell, ...]:
+def _row(item: Object, spoken: Spoken, wide: bool, loops: bool) -> tuple[Cell, ...]:
     spec, status = item.get("spec") or {}, item.get("status") or {}
     own: tuple[Cell, ...]
     match spoken.kind:
         case Kind.AGENT:
-            own = (spec.get("modelAPI"), spec.get("model"), (status.get("loop") or {}).get("iteration"))
+            iteration = ((status.get("loop") or {}).get("iteration"),) if loops else ()
+            own = (spec.get("modelAPI"), spec.get("model"), *iteration)
         case Kind.MODELAPI:
             own = (spec.get("mode"), _models(spec))
         case Kind.MCPSERVER:
@@ -114,16 +117,23 @@ def card(item: Object, spoken: Spoken) -> Card:
     status = item.get("status") or {}
     phase = _phase(status)
     fields = [(label, value) for label, value in _fields(item, spoken) if value]
-    lines = [
-        Line(
-            Tone.DONE if (condition.get("status") == "True") != (condition.get("type") in TROUBLE) else Tone.WAITING,
-            str(condition.get("type", "")),
-            str(condition.get("message") or ""),
-            str(condition.get("reason") or ""),
+    lines, told = [], str(status.get("message") or "")
+    for condition in status.get("conditions") or ():
+        said = str(condition.get("message") or "")
+        tone = _condition_tone(condition, phase.tone)
+        # The same reason under several conditions is read once.
+        lines.append(
+            Line(tone, str(condition.get("type", "")), "" if said == told else said, str(condition.get("reason") or ""))
         )
-        for condition in status.get("conditions") or ()
-    ]
     return Card(spoken.word, item["metadata"]["name"], phase.text, phase.tone, tuple(fields), tuple(lines), age(item))
+
+
+def _condition_tone(condition: Object, phase: Tone) -> Tone:
+    """Good news, or as bad as the phase says; work that was given up is no good news."""
+    good = (condition.get("status") == "True") != (condition.get("type") in TROUBLE)
+    if condition.get("type") == "Progressing" and condition.get("reason") == "Failed":
+        good = False
+    return Tone.DONE if good else Tone.FAILED if phase is Tone.FAILED else Tone.WAITING
 
 
 def _fields(item: Object, spoken: Spoken) -> list[tuple[str, str]]:

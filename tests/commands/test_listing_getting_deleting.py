@@ -10,7 +10,7 @@ import yaml
 from kaos_ext.commands.failures import view_of
 from kaos_ext.kube.transport import Request
 from kaos_ext.model.errors import KaosError, NotFoundError, NotReadyError
-from kaos_ext.views import LogView, Table
+from kaos_ext.views import Card, LogView, Table, Tone
 from tests.commands.conftest import Machine
 from tests.kube.fake import FakeResponse
 
@@ -53,6 +53,25 @@ async def test_get_is_a_card_or_yaml_that_can_be_applied_again(machine: Machine)
     assert shown["kind"] == "Agent" and "managedFields" not in shown["metadata"]
     assert json.loads((await machine.kaos("agent get auto-agent -o json")).view.text()) == shown
     assert (await machine.kaos("agent list -o name")).view.text() == "agent/auto-agent"
+
+
+async def test_a_list_has_no_column_that_nobody_fills(machine: Machine) -> None:
+    machine.add("Agent", "a", {"modelAPI": "m", "model": "g"}, phase="Ready", ready=True)
+    view = (await machine.kaos("agent list")).view
+    assert isinstance(view, Table) and view.columns == ("name", "modelapi", "model", "ready", "phase", "age")
+
+
+async def test_a_card_says_a_reason_once_and_nothing_good_of_what_failed(machine: Machine) -> None:
+    why = 'unknown runtime "nope"'
+    conditions = [
+        {"type": "Ready", "status": "False", "reason": "Failed", "message": why},
+        {"type": "Progressing", "status": "False", "reason": "Failed", "message": why},
+        {"type": "Unsupported", "status": "True", "reason": "NoEffectYet", "message": "spec.params"},
+    ]
+    machine.add("MCPServer", "m", {"runtime": "nope"}, phase="Failed", message=why, conditions=conditions)
+    view = (await machine.kaos("mcp get m")).view
+    assert isinstance(view, Card)
+    assert view.text().count(why) == 1 and {line.tone for line in view.lines} == {Tone.FAILED}
 
 
 @pytest.mark.parametrize("verb", ["get", "logs", "delete", "pause", "wait", "status", "memory", "tools", "a2a list"])
