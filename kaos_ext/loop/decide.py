@@ -4,11 +4,14 @@ At every call the first rule that applies decides:
 
     open iteration      calls cut off → outcome unknown, or once more if repeatable
                         owner's suspension → paused, parked, resumed (and the iteration's time starts anew)
+                        calls a person declined → told to the model
                         time is up → timed out          goal changed → superseded
-                        a limit of the run is reached → finished as BudgetExhausted
-                        calls pending → call tools      answer there → finished
+                        a limit of the run, or the budget, is reached → finished as BudgetExhausted
+                        calls pending → call tools; those that need approval last: ask, then wait for the person
+                        answer there → finished
                         steps used up → finished as StepsExhausted      else → ask the model
-    between iterations  owner's suspension; the run is over, or a limit is reached → end
+    between iterations  the run is over → end            owner's suspension (unless one iteration is wanted now)
+                        a limit of the run is reached → end; the budget is → hold until there is room again
                         pause not over → wait            else → start the next iteration
 
 Actions of one decision are carried out in order; then the events they left are folded and `decide` is asked again.
@@ -21,7 +24,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kaos_ext.loop.backoff import pause
+from kaos_ext.loop.ledger import Doing, Refusal, refusal, room
 from kaos_ext.loop.state import PendingCall, Repeat, RunState, fold
+from kaos_ext.model.budget import Resource, Scope
 from kaos_ext.model.events import Event, EventType, LoopPhase, Outcome, timestamp
 
 RESULT_CHARACTERS = 2000
@@ -86,43 +91,121 @@ def _within(state: RunState, now: float) -> tuple[Action, ...]:
     lost = tuple(call for call in state.pending if call.interrupted and not call.repeatable)
     if lost:
         return (Record(tuple(unknown(state, call) for call in lost)),)
-    held = _suspension(state)
+    held = () if state.forced else _suspension(state, state.suspended)
     if held:
         return held
+    declined = tuple(call for call in state.pending if call.declined)
+    if declined:
+        return (Record(tuple(_told(state, call) for call in declined)),)
+    asking = tuple(call for call in state.pending if call.asked_at is not None and not call.granted)
     limit = state.spec.limits.max_iteration_seconds
-    if limit and now >= state.active_since + limit:
+    if limit and not asking and now >= state.active_since + limit:
         return (Record(_timed_out(state, now, limit)),)
     if state.spec.repeat is Repeat.FOREVER and state.iteration_goal != state.spec.goal:
         return (Record((_end(state, now, EventType.ITERATION_FINISHED, Outcome.SUPERSEDED),)),)
     if state.answer is None and _spent(state, now):
-        text = state.turns[-1].text if state.turns else ""
-        unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
-        end = _end(state, now, EventType.ITERATION_FINISHED, Outcome.BUDGET_EXHAUSTED, result=text[:RESULT_CHARACTERS])
-        return (Record((*unknowns, end)),)
+        return (Record(_cut(state, now)),)
     if state.pending:
-        return (CallTools(state.pending),)
+        return _tools(state, now, asking)
     if state.answer is not None:
         return (Record(_finished(state, now, Outcome.COMPLETED, state.answer)),)
     if state.steps >= state.spec.limits.max_steps:
         text = f"Stopped after {state.steps} model calls (the most one iteration may make) without a final answer."
         return (Record(_finished(state, now, Outcome.STEPS_EXHAUSTED, text)),)
+    refused = _refused(state, now, Doing.MODEL)
+    if refused:
+        return (Record(_cut(state, now, refused)),)
     return (AskModel(state.steps + 1),)
+
+
+def _tools(state: RunState, now: float, asking: tuple[PendingCall, ...]) -> tuple[Action, ...]:
+    """Calls that may be made are made; then a person is asked for the others; then they are waited for."""
+    held = tuple(call for call in state.pending if needs_approval(state, call))
+    ready = tuple(call for call in state.pending if call not in held)
+    if ready:
+        within = affordable(state, ready, now)
+        if within:
+            return (CallTools(within),)
+        refused = _refused(state, now, Doing.TOOL)
+        return (Record(_cut(state, now, refused)),)
+    fresh = tuple(call for call in held if call.asked_at is None)
+    if fresh:
+        return (Record(tuple(_approval_asked(state, call, now) for call in fresh)),)
+    patience = state.spec.approvals.timeout_seconds
+    if not patience:
+        end = _runtime_end(state)
+        return (Park() if end is None else WaitUntil(end),)
+    late = tuple(call for call in asking if now >= (call.asked_at or 0) + patience)
+    if late:
+        content = {"decision": str(state.spec.approvals.on_timeout), "timeout_seconds": patience}
+        return (
+            Record(
+                tuple(
+                    _event(
+                        state, EventType.APPROVAL_TIMED_OUT, {"tool": call.tool, **content}, data={"call_id": call.id}
+                    )
+                    for call in late
+                )
+            ),
+        )
+    ends = [(call.asked_at or 0) + patience for call in asking]
+    end = _runtime_end(state)
+    return (WaitUntil(min([*ends, end] if end is not None else ends)),)
+
+
+def needs_approval(state: RunState, call: PendingCall) -> bool:
+    """Whether a person has to say yes first: not for a call that was made already, or that cannot be made."""
+    if call.intended or call.granted or call.problem:
+        return False
+    return state.spec.approvals.needed(call.tool)
+
+
+def affordable(state: RunState, calls: tuple[PendingCall, ...], now: float) -> tuple[PendingCall, ...]:
+    """The calls there is room for, in their order; one whose intent is on record has been paid for."""
+    limits, spec = state.spec.limits, state.spec
+    left = room(state.ledger, spec.budget, spec.run, now, Resource.TOOL_CALLS)
+    if limits.max_tool_calls:
+        own = max(0, limits.max_tool_calls - state.status.totals.tool_calls)
+        left = own if left is None else min(left, own)
+    if _refused(state, now, Doing.TOOL):
+        left = 0
+    if left is None:
+        return calls
+    fresh = [call for call in calls if not call.intended][: int(left)]
+    return tuple(call for call in calls if call.intended or call in fresh)
+
+
+def _refused(state: RunState, now: float, doing: Doing) -> Refusal | None:
+    return refusal(state.ledger, state.spec.budget, state.spec.run, now, doing)
+
+
+def may_ask(state: RunState, now: float) -> bool:
+    """Whether the budget still has room for a model call."""
+    return _refused(state, now, Doing.MODEL) is None
 
 
 def _between(state: RunState, now: float) -> tuple[Action, ...]:
     if over(state):
         return (End(),)
-    held = _suspension(state)
+    held = () if state.requested else _suspension(state, state.suspended or state.hold_after)
     if held:
         return held
     reason = _spent(state, now)
     if reason:
         return (Record((_event(state, EventType.BUDGET_EXHAUSTED, {"reason": reason}),)),)
+    refused = _refused(state, now, Doing.START)
+    if refused:
+        if state.exhausted != refused.reason:
+            return (Record((_exhausted(state, refused),)),)
+        return (Park() if refused.until is None else WaitUntil(refused.until),)
     due = due_at(state)
-    if now < due:
+    if now < due and not state.requested:
         return (WaitUntil(due),)
     number = state.status.iteration + 1
-    started = _event(state, EventType.ITERATION_STARTED, {"goal": state.spec.goal}, iteration=number)
+    content: dict[str, Any] = {"goal": state.spec.goal}
+    if state.requested:
+        content |= {"requested": state.requested, "forced": state.suspended or state.hold_after}
+    started = _event(state, EventType.ITERATION_STARTED, content, iteration=number)
     kind = EventType.TASK_DELEGATION_RECEIVED if state.spec.delegated else EventType.USER_MESSAGE
     message = _event(state, kind, state.spec.goal, iteration=number)
     return (Record((started, message)),)
@@ -165,19 +248,22 @@ def _runtime_end(state: RunState) -> float | None:
     return state.started_at + limit if limit and state.started_at is not None else None
 
 
-def deadline(state: RunState) -> float | None:
+def deadline(state: RunState, now: float) -> float | None:
     """When what the open iteration is doing must be cut off; None when nothing limits it."""
     limit = state.spec.limits.max_iteration_seconds
     ends = [state.active_since + limit] if limit else []
+    left = room(state.ledger, state.spec.budget, state.spec.run, now, Resource.WALL_SECONDS)
+    if left is not None:
+        ends.append(now + left)
     end = _runtime_end(state)
     return min([*ends, end] if end is not None else ends, default=None)
 
 
-def _suspension(state: RunState) -> tuple[Action, ...]:
+def _suspension(state: RunState, wanted: bool) -> tuple[Action, ...]:
     paused = state.status.phase is LoopPhase.PAUSED
-    if state.suspended and not paused:
+    if wanted and not paused:
         return (Record((_event(state, EventType.PAUSED),)),)
-    if state.suspended:
+    if wanted:
         return (Park(),)
     if paused:
         return (Record((_event(state, EventType.RESUMED),)),)
@@ -188,6 +274,46 @@ def unknown(state: RunState, call: PendingCall) -> Event:
     """The record of a call that was made and whose outcome nobody knows."""
     content = {"tool": call.tool, "error": UNKNOWN}
     return _event(state, EventType.OUTCOME_UNKNOWN, content, data={"call_id": call.id})
+
+
+def _told(state: RunState, call: PendingCall) -> Event:
+    return _event(state, EventType.TOOL_ERROR, {"tool": call.tool, "error": call.declined}, data={"call_id": call.id})
+
+
+def _approval_asked(state: RunState, call: PendingCall, now: float) -> Event:
+    patience = state.spec.approvals.timeout_seconds
+    content = {
+        "tool": call.tool,
+        "arguments": dict(call.arguments),
+        "expires_at": timestamp(now + patience) if patience else None,
+    }
+    return _event(state, EventType.APPROVAL_REQUESTED, content, data={"call_id": call.id})
+
+
+def _exhausted(state: RunState, refused: Refusal) -> Event:
+    content = {
+        "reason": refused.reason,
+        "scope": str(refused.scope),
+        "resource": str(refused.resource),
+        "spent": refused.spent,
+        "limit": refused.limit,
+        "until": None if refused.until is None else timestamp(refused.until),
+    }
+    return _event(state, EventType.BUDGET_EXHAUSTED, content)
+
+
+def _cut(state: RunState, now: float, refused: Refusal | None = None) -> tuple[Event, ...]:
+    """The records of an iteration that a limit ended."""
+    text = state.turns[-1].text[:RESULT_CHARACTERS] if state.turns else ""
+    events = [unknown(state, call) for call in state.pending if call.intended and not call.repeatable]
+    more = {"result": text}
+    if refused is not None:
+        more["reason"] = refused.reason
+        # What holds the whole loop is told between iterations, with when it goes on.
+        if refused.scope is Scope.ITERATION or state.spec.repeat is not Repeat.FOREVER:
+            events.append(_exhausted(state, refused))
+    end = _end(state, now, EventType.ITERATION_FINISHED, Outcome.BUDGET_EXHAUSTED, **more)
+    return (*events, end)
 
 
 def failed(state: RunState, error: str, now: float) -> tuple[Event, ...]:

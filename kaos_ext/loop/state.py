@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from kaos_ext.loop.ledger import Ledger
 from kaos_ext.model import events
+from kaos_ext.model.approvals import Approvals
+from kaos_ext.model.budget import Budget, Scope
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState, Outcome
 
 DIGEST_ITERATIONS = 5
@@ -54,6 +57,8 @@ class RunSpec:
     limits: Limits = field(default_factory=Limits)
     delegated: bool = False
     """The message came from another agent."""
+    budget: Budget = field(default_factory=Budget)
+    approvals: Approvals = field(default_factory=Approvals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ class PendingCall:
     """The process that made it is gone."""
     problem: str = ""
     """Why it cannot be made at all (arguments that are no JSON object)."""
+    asked_at: float | None = None
+    """When a person was asked whether it may be made."""
+    granted: bool = False
+    declined: str = ""
+    """Why it may not be made, as the model is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,16 @@ class RunState:
     """The open iteration, or the last one, asked for tools."""
     suspended: bool = False
     """Wanted by the owner; `status.phase` says whether it is on record."""
+    hold_after: bool = False
+    """Wanted by the owner: suspended, but only once the open iteration has ended."""
+    requested: str = ""
+    """Wanted by the owner: one iteration now; empty once it has begun."""
+    last_request: str = ""
+    """The newest wish of that kind that is on record."""
+    forced: bool = False
+    """The open iteration was begun by such a wish while the loop was suspended."""
+    ledger: Ledger = field(default_factory=Ledger)
+    """What the agent has spent so far, all its runs together."""
     exhausted: str = ""
     """Which limit ended the run."""
     digest: tuple[Past, ...] = ()
@@ -143,12 +163,17 @@ def fold(state: RunState, event: Event) -> RunState:
     content = event.content if isinstance(event.content, Mapping) else {}
     match event.type:
         case EventType.LOOP_STARTED:
-            return replace(interrupted(state), active_since=event.time)
+            return replace(_unheld(interrupted(state)), active_since=event.time)
         case EventType.RESUMED:
-            return replace(state, active_since=event.time)
+            return replace(_unheld(state), active_since=event.time)
+        case EventType.RUN_REQUESTED:
+            id = str(content.get("id", ""))
+            return replace(state, requested=id, last_request=id)
         case EventType.ITERATION_STARTED:
             return replace(
-                state,
+                _unheld(state),
+                requested="",
+                forced=bool(content.get("forced")),
                 turns=(),
                 pending=(),
                 steps=0,
@@ -163,11 +188,36 @@ def fold(state: RunState, event: Event) -> RunState:
             return _intended(state, event)
         case EventType.TOOL_RESULT | EventType.TOOL_ERROR | EventType.OUTCOME_UNKNOWN:
             return _called(state, event, content)
+        case EventType.APPROVAL_REQUESTED:
+            return _changed(state, event, asked_at=event.time)
+        case EventType.APPROVAL_GRANTED:
+            return replace(_changed(state, event, granted=True), active_since=event.time)
+        case EventType.APPROVAL_DECLINED:
+            why = str(content.get("reason") or "")
+            said = f"a person declined this call{': ' + why if why else ''}"
+            return replace(_changed(state, event, declined=said), active_since=event.time)
+        case EventType.APPROVAL_TIMED_OUT:
+            allowed = content.get("decision") == "allow"
+            said = "" if allowed else "nobody approved this call in time"
+            return replace(_changed(state, event, granted=allowed, declined=said), active_since=event.time)
         case EventType.BUDGET_EXHAUSTED:
+            if content.get("scope") == Scope.ITERATION:
+                return state
             return replace(state, exhausted=str(content.get("reason", "")))
         case kind if kind in ITERATION_ENDS:
             return _ended(state, event, content)
     return state
+
+
+def _unheld(state: RunState) -> RunState:
+    """What held the loop is looked at anew; a task that a limit ended stays ended."""
+    return replace(state, exhausted="") if state.spec.repeat is Repeat.FOREVER and state.exhausted else state
+
+
+def _changed(state: RunState, event: Event, **change: Any) -> RunState:
+    id = event.data.get("call_id")
+    pending = tuple(replace(call, **change) if call.id == id else call for call in state.pending)
+    return replace(state, pending=pending)
 
 
 def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
@@ -212,4 +262,4 @@ def _ended(state: RunState, event: Event, content: Mapping[str, Any]) -> RunStat
     digest = state.digest
     if past.outcome != Outcome.SUPERSEDED:
         digest = (*digest, past)[-DIGEST_ITERATIONS:]
-    return replace(state, turns=(), pending=(), steps=0, answer=None, ended_at=event.time, digest=digest)
+    return replace(state, turns=(), pending=(), steps=0, answer=None, ended_at=event.time, digest=digest, forced=False)

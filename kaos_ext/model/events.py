@@ -50,6 +50,12 @@ class EventType(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     BUDGET_EXHAUSTED = "budget_exhausted"
+    RUN_REQUESTED = "run_requested"
+    """The owner wants one iteration now."""
+    APPROVAL_REQUESTED = "approval_requested"
+    APPROVAL_GRANTED = "approval_granted"
+    APPROVAL_DECLINED = "approval_declined"
+    APPROVAL_TIMED_OUT = "approval_timed_out"
     TASK_SUBMITTED = "task_submitted"
     TASK_WORKING = "task_working"
     TASK_COMPLETED = "task_completed"
@@ -163,8 +169,10 @@ class LoopPhase(StrEnum):
     WAITING = "waiting"
     """Between two iterations; `next_run_at` says until when."""
     PAUSED = "paused"
+    INPUT_REQUIRED = "input-required"
+    """A tool call waits for a person."""
     STOPPED = "stopped"
-    """The process ended cleanly (or the run is over); a restart goes on."""
+    """The process ended cleanly (a restart goes on), or the run is over; `stop_reason` says why if a limit is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +200,37 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A tool call that waits for a person."""
+
+    id: str
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    asked_at: float = 0.0
+    expires_at: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "tool": self.tool,
+            "arguments": dict(self.arguments),
+            "asked_at": timestamp(self.asked_at),
+            "expires_at": None if self.expires_at is None else timestamp(self.expires_at),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Waiting:
+        expires = value.get("expires_at")
+        return cls(
+            str(value.get("id", "")),
+            str(value.get("tool", "")),
+            dict(value.get("arguments") or {}),
+            seconds_of(value["asked_at"]) if value.get("asked_at") else 0.0,
+            seconds_of(expires) if expires else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LoopState:
     """The status of one run, a fold of its events. Times are seconds since the epoch."""
 
@@ -215,6 +254,10 @@ class LoopState:
     failures: int = 0
     """Iterations that failed or timed out in a row; the pause grows with it."""
     totals: Totals = field(default_factory=Totals)
+    stop_reason: str = ""
+    """The limit that holds the loop, or ended its last iteration."""
+    approvals: tuple[Waiting, ...] = ()
+    """Tool calls that wait for a person."""
 
     @property
     def open(self) -> bool:
@@ -237,6 +280,8 @@ class LoopState:
             "next_run_at": None if self.next_run_at is None else timestamp(self.next_run_at),
             "failures": self.failures,
             "totals": self.totals.to_json(),
+            "stop_reason": self.stop_reason,
+            "approvals": [waiting.to_json() for waiting in self.approvals],
         }
 
     @classmethod
@@ -258,6 +303,8 @@ class LoopState:
             next_run_at=seconds_of(upcoming) if upcoming else None,
             failures=int(value.get("failures") or 0),
             totals=Totals.from_json(value.get("totals") or {}),
+            stop_reason=str(value.get("stop_reason") or ""),
+            approvals=tuple(Waiting.from_json(item) for item in value.get("approvals") or ()),
         )
 
 
@@ -269,7 +316,7 @@ def fold(state: LoopState, event: Event) -> LoopState:
     content = event.content if isinstance(event.content, Mapping) else {}
     match event.type:
         case EventType.LOOP_STARTED:
-            waiting = LoopPhase.RUNNING if state.open else LoopPhase.WAITING
+            waiting = _at_work(state)
             upcoming = content.get("next_at")
             return replace(
                 state,
@@ -278,6 +325,7 @@ def fold(state: LoopState, event: Event) -> LoopState:
                 interval_seconds=float(content.get("interval_seconds", state.interval_seconds)),
                 next_run_at=seconds_of(upcoming) if upcoming else state.next_run_at,
                 session=event.session or state.session,
+                stop_reason="",
             )
         case EventType.LOOP_STOPPED:
             return replace(state, phase=LoopPhase.STOPPED, next_run_at=None)
@@ -291,6 +339,8 @@ def fold(state: LoopState, event: Event) -> LoopState:
                 next_run_at=None,
                 session=event.session or state.session,
                 goal=str(content.get("goal", state.goal)),
+                stop_reason="",
+                approvals=(),
             )
         case EventType.ITERATION_FINISHED | EventType.ITERATION_FAILED | EventType.ITERATION_TIMED_OUT:
             return _iteration_ended(state, event, content)
@@ -305,8 +355,44 @@ def fold(state: LoopState, event: Event) -> LoopState:
         case EventType.PAUSED:
             return replace(state, phase=LoopPhase.PAUSED)
         case EventType.RESUMED:
-            return replace(state, phase=LoopPhase.RUNNING if state.open else LoopPhase.WAITING)
+            return replace(state, phase=_at_work(state))
+        case EventType.BUDGET_EXHAUSTED:
+            return _exhausted(state, content)
+        case EventType.APPROVAL_REQUESTED:
+            expires = content.get("expires_at")
+            call = Waiting(
+                str(event.data.get("call_id", "")),
+                str(content.get("tool", "")),
+                dict(content.get("arguments") or {}),
+                event.time,
+                seconds_of(expires) if expires else None,
+            )
+            return _waiting_for(state, (*state.approvals, call))
+        case EventType.APPROVAL_GRANTED | EventType.APPROVAL_DECLINED | EventType.APPROVAL_TIMED_OUT:
+            answered = event.data.get("call_id")
+            return _waiting_for(state, tuple(item for item in state.approvals if item.id != answered))
     return state
+
+
+def _at_work(state: LoopState) -> LoopPhase:
+    if state.approvals:
+        return LoopPhase.INPUT_REQUIRED
+    return LoopPhase.RUNNING if state.open else LoopPhase.WAITING
+
+
+def _waiting_for(state: LoopState, approvals: tuple[Waiting, ...]) -> LoopState:
+    state = replace(state, approvals=approvals)
+    return state if state.phase is LoopPhase.PAUSED else replace(state, phase=_at_work(state))
+
+
+def _exhausted(state: LoopState, content: Mapping[str, Any]) -> LoopState:
+    state = replace(state, stop_reason=str(content.get("reason", "")))
+    if state.open:
+        return state
+    until = content.get("until")
+    if until:
+        return replace(state, phase=LoopPhase.WAITING, next_run_at=seconds_of(until))
+    return replace(state, phase=LoopPhase.STOPPED, next_run_at=None)
 
 
 def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any]) -> LoopState:
@@ -322,6 +408,8 @@ def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any])
         last_outcome=str(content.get("outcome", "")),
         last_duration_seconds=content.get("duration_seconds"),
         last_error=str(content.get("error", "")),
+        stop_reason=str(content.get("reason", "")),
+        approvals=(),
         last_response=str(content.get("result", state.last_response)),
         next_run_at=seconds_of(upcoming) if upcoming else None,
         failures=int(content.get("failures", state.failures + 1)) if failed else 0,

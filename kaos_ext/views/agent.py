@@ -49,6 +49,7 @@ PHASE_TONE = {
     LoopPhase.RUNNING: Tone.WORKING,
     LoopPhase.WAITING: Tone.WORKING,
     LoopPhase.PAUSED: Tone.WAITING,
+    LoopPhase.INPUT_REQUIRED: Tone.WAITING,
     LoopPhase.IDLE: Tone.QUIET,
     LoopPhase.STOPPED: Tone.QUIET,
 }
