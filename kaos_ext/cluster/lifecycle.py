@@ -98,12 +98,18 @@ async def start_cluster(
 ) -> ClusterHandle:
     """Create the cluster, restart it or connect to it; returns when its API server is ready.
 
-    An ephemeral cluster ends, state and all, when the process `owner_pid` (this one by default) does.
+    An ephemeral cluster ends, state and all, when the process `owner_pid` (this one by default) does; one that has a
+    state to keep never becomes ephemeral.
     """
     root = cluster_root(name)
     await sweep_ephemeral(except_for=name)
     async with _locked(name, on_progress):
         config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
+        if ephemeral and not config.ephemeral and (config.database.exists() or _daemon(config) is not None):
+            raise KaosError(
+                f"cluster {name!r} keeps its state, so it cannot be made to end with a program",
+                hint="an ephemeral cluster needs a name that is not in use, or none",
+            )
         if _daemon(config) is not None:
             if images is not None:
                 _write_images(config, images)

@@ -7,6 +7,7 @@ down   every process and port is gone, and the context that was current before i
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ async def up(
     from kaos_ext.cluster.lifecycle import start_cluster
     from kaos_ext.model.images import node_images
 
-    name = cluster or DEFAULT
+    name = cluster or (f"ephemeral-{session.owner_pid or os.getpid()}" if ephemeral else DEFAULT)
     progress = Progress("cluster", f"kaos-{name}", session.report)
     progress.to("cluster", StepState.RUNNING, "starting")
     progress.steps["operator"] = Step("operator")
@@ -164,13 +165,16 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     from kaos_ext.cluster.kubeconfig import remove_context
     from kaos_ext.cluster.lifecycle import stop_cluster
 
-    name = cluster or DEFAULT
     known = cluster_names()
+    name = cluster or _private(session) or DEFAULT
     if name not in known:
         if cluster is None:
-            return Result(Note(Tone.QUIET, "no cluster of this machine to stop"), {"name": name, "stopped": False})
+            others = f"kaos down {known[0]}" if known else ""
+            said = f"there is no cluster `{name}` of this machine to stop"
+            return Result(Note(Tone.QUIET, said, others), {"name": name, "stopped": False})
         raise _unknown(name, known)
     config = load_config(cluster_root(name))
+    delete = delete or config.ephemeral
     session.note(f"context {config.context}")
     progress = Progress("stopping", config.context, session.report)
     progress.to("cluster", StepState.RUNNING, "stopping")
@@ -188,6 +192,12 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     said = f"Stopped cluster '{name}'; {state}; {context}"
     data = {"name": name, "stopped": stopped, "deleted": delete, "context": change.context}
     return Result(Done(said, "" if delete else "kaos up"), data)
+
+
+def _private(session: Session) -> str:
+    """The cluster whose own kubeconfig is the one in use."""
+    used = session.options.kubeconfig or os.environ.get("KUBECONFIG", "")
+    return next((name for name in cluster_names() if Path(used) == home() / "clusters" / name / "kubeconfig"), "")
 
 
 async def status(session: Session, *, cluster: str | None) -> Result:

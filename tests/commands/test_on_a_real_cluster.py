@@ -88,6 +88,18 @@ def test_a_daemon_of_another_version_is_told_with_what_to_do(kaos: Run, environm
         pid_file.write_text(said)
 
 
+def test_an_ephemeral_cluster_is_one_of_its_own_and_leaves_nothing(kaos: Run, environment: dict[str, str]) -> None:
+    made = json.loads(kaos("up", "--ephemeral", "--json").stdout)
+    try:
+        assert made["started"] and made["name"] == f"ephemeral-{os.getpid()}"
+        assert json.loads(kaos("status", "--json").stdout)["current"]["context"] == "kaos-default"
+        assert kaos("--kubeconfig", made["kubeconfig"], "agent", "list").stdout.startswith("Agents: none")
+    finally:
+        stopped = kaos("--kubeconfig", made["kubeconfig"], "down")
+    assert made["name"] in stopped.stdout and not Path(made["kubeconfig"]).parent.exists()
+    assert [c["name"] for c in json.loads(kaos("status", "--json").stdout)["clusters"]] == ["default"]
+
+
 def test_status_counts_in_numbers(kaos: Run) -> None:
     found = json.loads(kaos("status", "--json").stdout)
     assert found["current"]["objects"]["agents"] == {"total": 1, "ready": 1}

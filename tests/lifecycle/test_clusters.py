@@ -30,7 +30,7 @@ from kaos_ext.cluster.lifecycle import (
 )
 from kaos_ext.cluster.network import is_claimed, port_is_free
 from kaos_ext.kube.objects import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Object, Resource
-from kaos_ext.model.errors import NotFoundError
+from kaos_ext.model.errors import KaosError, NotFoundError
 from tests.lifecycle.conftest import IMAGES, processes, until
 
 pytestmark = pytest.mark.process
@@ -262,6 +262,15 @@ async def test_an_ephemeral_cluster_whose_daemon_was_killed_first_is_swept(
     await start("other")
     assert not config.root.exists()
     await stop_cluster("other")
+
+
+async def test_a_cluster_that_keeps_its_state_never_becomes_ephemeral(home: Path) -> None:
+    config = await start()
+    for _ in ("it runs", "it is stopped"):
+        with pytest.raises(KaosError, match="keeps its state"):
+            await start(ephemeral=True)
+        await stop_cluster()
+    assert config.database.exists() and not load_config(config.root).ephemeral
 
 
 async def test_a_port_that_another_program_took_is_replaced(home: Path) -> None:

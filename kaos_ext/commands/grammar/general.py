@@ -19,7 +19,8 @@ CLUSTER_VERBS = (
         "kaos up", description="Creates the cluster when there is none, installs the operator and makes "
         "`kaos-<name>` the current context of your kubeconfig.", arguments=(CLUSTER,), changes=True,
         flags=(
-            Flag("ephemeral", "keep no state; end with the program that asked", takes=Takes.NOTHING),
+            Flag("ephemeral", "a new one that keeps no state and ends with the program that asked",
+                 takes=Takes.NOTHING),
             Flag("idle", "stop by itself after this long without clients and work", takes=Takes.SECONDS,
                  metavar="SECONDS"),
             Flag("wait-timeout", "give up waiting after this long", takes=Takes.SECONDS, metavar="SECONDS",
