@@ -1,6 +1,6 @@
 """Where telemetry meets the code that is watched: what goes out with a request, and what came in with one.
 
-Nothing of OpenTelemetry is imported here. While telemetry is off, `headers()` is an empty dict and nobody sets anything.
+Nothing of OpenTelemetry is imported here. While telemetry is off, `headers()` is an empty dict.
 """
 
 from __future__ import annotations
