@@ -102,9 +102,15 @@ def silent_failures(index: int, cell: Any) -> list[Finding]:
     ]
     said = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr").strip()
     if said and ALLOWED_STDERR not in cell.metadata.get("tags", ()):
-        last = _COLOUR.sub("", final_text(said)).strip().splitlines()[-1]
-        found.append(_finding(index, cell, f"it wrote to standard error: {last}"))
+        found.append(_finding(index, cell, f"it wrote to standard error: {_telling(said)}"))
     return found
+
+
+def _telling(said: str) -> str:
+    """The line of a text on standard error that says most: what names an error or a warning, else the last one."""
+    lines = [line.strip() for line in _COLOUR.sub("", final_text(said)).strip().splitlines()]
+    named = [line for line in lines if re.search(r"\b\w*(?:Error|Warning|Exception)\b ?:", line)]
+    return (named or lines)[-1]
 
 
 def _cause(name: str, value: str, cell: Any) -> str:

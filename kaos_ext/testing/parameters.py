@@ -87,4 +87,6 @@ def parameterised(path: Path, notebook: Any, parameters: Mapping[str, Any]) -> A
     from papermill.parameterize import parameterize_notebook
 
     result.metadata.setdefault("papermill", {})
+    for cell in result.cells:
+        cell.metadata.setdefault("tags", [])
     return parameterize_notebook(result, ours, kernel_name="python3", language="python")

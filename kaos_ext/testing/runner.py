@@ -208,6 +208,7 @@ class _Run:
             if not done.dead:
                 usable = done.stopped is None
                 self.baseline = max(first_baseline, await baseline(client) if usable else 0.0)
+                self.findings += await asyncio.to_thread(traces.children_left, manager.provisioner.pid)
             if done.findings:
                 await self._explain(done)
         return done
@@ -327,4 +328,4 @@ def _load() -> None:
 
 def _in_order(findings: list[Finding]) -> list[Finding]:
     order = list(Verdict)
-    return sorted(findings, key=lambda finding: order.index(finding.verdict))
+    return sorted(dict.fromkeys(findings), key=lambda finding: order.index(finding.verdict))

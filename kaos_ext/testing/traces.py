@@ -6,6 +6,8 @@ when the notebook has ended is what the notebook left.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,9 @@ from kaos_ext.testing.leftovers import wait_until_none
 
 SECONDS = 4.0
 OURS = ("kaos", "nbclient")
+CHILD_SECONDS = 0.5
+_HELPERS = re.compile(r"multiprocessing\.(?:resource_tracker|forkserver)")
+"""Helpers of Python's own that end with the kernel."""
 QUIET_NAMES = frozenset({".ipynb_checkpoints", "__pycache__"})
 
 
@@ -39,15 +44,32 @@ def files_left(place: Place, was: Before) -> list[Finding]:
     return [Finding(Verdict.LEFTOVERS, f"a file is left: {path.relative_to(place.root)}") for path in new]
 
 
+def children_left(kernel: int) -> list[Finding]:
+    """Processes that the notebook started and did not end; asked while its kernel, which may take them along, lives."""
+    try:
+        children = psutil.Process(kernel).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    _, alive = psutil.wait_procs(children, timeout=CHILD_SECONDS)
+    found = []
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            command = " ".join(process.cmdline())[:120]
+            if process.status() != psutil.STATUS_ZOMBIE and not _HELPERS.search(command):
+                found.append(_process(process.pid, command))
+    return found
+
+
 def processes_left(place: Place, seconds: float = SECONDS) -> list[Finding]:
     """Processes that still know this run's folder when kernel and cluster have ended, and the ports they listen on."""
-    found = []
-    for line in wait_until_none(place.root, seconds):
-        pid, _, command = line.partition(" ")
-        ports = _ports(int(pid))
-        listens = f", listening on {', '.join(map(str, ports))}" if ports else ""
-        found.append(Finding(Verdict.LEFTOVERS, f"a process is left: {command} (pid {pid}{listens})"))
-    return found
+    lines = (line.partition(" ") for line in wait_until_none(place.root, seconds))
+    return [_process(int(pid), command) for pid, _, command in lines]
+
+
+def _process(pid: int, command: str) -> Finding:
+    ports = _ports(pid)
+    listens = f", listening on {', '.join(map(str, ports))}" if ports else ""
+    return Finding(Verdict.LEFTOVERS, f"a process is left: {command} (pid {pid}{listens})")
 
 
 def threads_left(was: Before) -> list[Finding]:

@@ -12,7 +12,7 @@ from kaos_ext.testing.cases import Case, Proof, find_notebooks, matrix
 from kaos_ext.testing.cases import sample as sampled
 from kaos_ext.testing.findings import Report, Verdict
 from kaos_ext.testing.parameters import from_words
-from kaos_ext.testing.reading import MARKS, summary
+from kaos_ext.testing.reading import summary
 from kaos_ext.testing.runner import Options
 from kaos_ext.views import Cell, State, Table, Tone
 
@@ -88,7 +88,7 @@ def _table(reports: list[Report]) -> Table:
         (
             report.name,
             *(
-                State(MARKS[report.state(verdict)], TONES[report.state(verdict)])
+                State(report.state(verdict), TONES[report.state(verdict)])
                 for verdict in Verdict
             ),
             f"{report.seconds:.1f} s",
