@@ -7,14 +7,18 @@ A `Definition` is compiled from an accepted CRD; schemas are compiled when an ob
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaos_ext.cluster.apiserver.registry import Served, Subresource, served
 from kaos_ext.cluster.apiserver.resources import SCALE
 from kaos_ext.cluster.apiserver.schema.builtin import custom_type
+from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.cluster.apiserver.schema.structural import Schema, compile_schema
 from kaos_ext.cluster.apiserver.schema.types import TypeMap
 from kaos_ext.kube.objects import Object, Resource
+
+if TYPE_CHECKING:
+    from kaos_ext.cluster.apiserver.cel.rules import Judge
 
 _CHANGE = ("get", "patch", "update")
 
@@ -32,12 +36,23 @@ class Version:
     deprecation: str = ""
     _schema: Schema | None = field(default=None, repr=False)
     _type: TypeMap | None = field(default=None, repr=False)
+    _judge: Judge | None = field(default=None, repr=False)
 
     @property
     def schema(self) -> Schema:
         if self._schema is None:
             self._schema = compile_schema(self.openapi)
         return self._schema
+
+    def judge(self, new: Object, old: Object | None) -> list[FieldError]:
+        """What the schema's rules say about an object that is valid otherwise."""
+        if not self.schema.has_rules:
+            return []
+        if self._judge is None:
+            from kaos_ext.cluster.apiserver.cel.rules import Judge
+
+            self._judge = Judge(self.openapi)
+        return self._judge.judge(new, old)
 
     @property
     def type(self) -> TypeMap:

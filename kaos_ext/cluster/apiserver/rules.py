@@ -43,7 +43,9 @@ def complaints(served: Served, new: Object, old: Object | None, subresource: str
         return []
     found = validation.complaints(gvk(served), new, old, subresource)
     if served.definition is not None:
-        found += served.definition.version(served.version).schema.validate(new)
+        version = served.definition.version(served.version)
+        wrong = version.schema.validate(new)
+        found += wrong or version.judge(new, old)
     return found
 
 

@@ -135,7 +135,8 @@ def crd_errors(crd: Object, old: Object | None = None) -> list[FieldError]:
         )
     single = len(versions) == 1
     for index, version in enumerate(versions):
-        found += _version(version, index, single)
+        wrong = _version(version, index, single)
+        found += wrong or _rules(version, index, single, old)
     conversion = spec.get("conversion") or {}
     if conversion.get("strategy") not in (None, "None", "Webhook"):
         found.append(errors.not_supported("spec.conversion.strategy", conversion["strategy"], ("None", "Webhook")))
@@ -234,6 +235,20 @@ def _versions(versions: list[Object]) -> list[FieldError]:
     if not storage:
         found.append(errors.invalid("status.storedVersions", None, "must have at least one stored version"))
     return found
+
+
+def _rules(version: Object, index: int, single: bool, old: Object | None) -> list[FieldError]:
+    """What is wrong with the rules of a schema, if they are new."""
+    schema = version["schema"]["openAPIV3Schema"]
+    for before in ((old or {}).get("spec") or {}).get("versions") or ():
+        if (before.get("schema") or {}).get("openAPIV3Schema") == schema:
+            return []
+    if "x-kubernetes-validations" not in repr(schema):
+        return []
+    from kaos_ext.cluster.apiserver.cel.definition import definition_errors
+
+    path = ("spec.validation" if single else f"spec.versions[{index}].schema") + ".openAPIV3Schema"
+    return definition_errors(schema, path)
 
 
 def _version(version: Object, index: int, single: bool) -> list[FieldError]:
