@@ -1,0 +1,35 @@
+"""`python -m tests.conformance [SUITE …] [--write FILE]`: run suites, print the table; status 1 on an unexplained miss."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from datetime import date
+from pathlib import Path
+
+from tests.conformance.outcome import Outcome, table
+
+SUITES = ("kopf", "kr8s", "kubectl")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all by default")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the dated table into FILE too")
+    parser.add_argument("--only", action="append", default=[], metavar="TEST", help="tests whose name has this in it")
+    arguments = parser.parse_args()
+    outcomes: list[Outcome] = []
+    for name in arguments.suites or SUITES:
+        outcome = importlib.import_module(f"tests.conformance.suite_{name}").run(arguments.only)
+        sys.stderr.write(f"{outcome.suite}: {len(outcome.passed)}/{outcome.total} in {outcome.seconds:.0f} s\n")
+        outcomes.append(outcome)
+    text = table(outcomes)
+    sys.stdout.write(text + "\n")
+    if arguments.write is not None:
+        arguments.write.write_text(f"{date.today().isoformat()}\n\n{text}\n")
+    return 1 if any(one.unexplained for one in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
