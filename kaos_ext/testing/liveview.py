@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from kaos_ext.model.events import LoopPhase, LoopState, Totals
@@ -32,7 +33,8 @@ class _Drawn(AgentLive):
 
     drawn: tuple[Row, ...] = ()
 
-    def rows(self) -> list[Row]:
+    @cached_property
+    def _rows(self) -> list[Row]:
         return list(self.drawn)
 
 

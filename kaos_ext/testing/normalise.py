@@ -11,6 +11,7 @@ the same thing as a post-processor of pytest-notebook, by which `pytest --nb-tes
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from kaos_ext.testing.liveview import MIMETYPE, canonical
@@ -19,6 +20,8 @@ from kaos_ext.testing.screen_text import final_text
 
 VOLATILE_CELL = ("execution", "papermill", "ExecuteTime")
 VOLATILE_NOTEBOOK = ("papermill", "widgets", "signature")
+_LOADED = re.compile(r"^The \S+ extension is already loaded\. To reload it, use:\n  %reload_ext \S+\n", re.MULTILINE)
+"""IPython's answer to a second `%load_ext`, which is no part of what a notebook shows."""
 INJECTED = frozenset({"injected-parameters", "papermill-error-cell-tag"})
 
 
@@ -37,7 +40,8 @@ def normalised(notebook: Any) -> Any:
             del cell.metadata["tags"]
         if cell.cell_type == "code":
             cell.execution_count = None
-            cell.outputs = [_output(output) for output in joined_streams(cell.outputs)]
+            outputs = [_output(output) for output in joined_streams(cell.outputs)]
+            cell.outputs = [output for output in outputs if output.get("text", "+")]
     return result
 
 
@@ -72,7 +76,7 @@ def _copied(output: Any, **changes: Any) -> Any:
 def _output(output: Any) -> Any:
     result = copy.deepcopy(output)
     if result.output_type == "stream":
-        result.text = masked(final_text(result.text))
+        result.text = masked(_LOADED.sub("", final_text(result.text)))
     elif result.output_type == "error":
         result.evalue = masked(result.evalue)
         result.traceback = []

@@ -19,7 +19,7 @@ _REPR = re.compile(r"<[\w.]+(?: [\w.]+)*? at 0x[0-9a-fA-F]{6,}>")
 _FETCHED = re.compile(
     r"""<(?:script|img|iframe|link|source|video|audio|embed)\b[^>]*?\b(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
     r"""|@import\s+(?:url\()?["']?((?:https?:)?//[^"')\s]+)|\burl\(["']?((?:https?:)?//[^"')\s]+)"""
-    r"""|\bimport\s*\(?\s*["']((?:https?:)?//[^"']+)""",
+    r"""|\b(?:import\s*\(?|from)\s*["']((?:https?:)?//[^"']+)""",
     re.IGNORECASE,
 )
 _STYLE = re.compile(r"""\bstyle\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)

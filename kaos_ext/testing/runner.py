@@ -287,6 +287,8 @@ class _Run:
             self.skipped[Verdict.OUTPUTS] = "the run ended early"
         elif self._fault:
             self.skipped[Verdict.OUTPUTS] = "a fault may show"
+        elif self.case.proof is Proof.TWICE:
+            return  # the second time was compared with the first
         elif parameters:
             self.skipped[Verdict.OUTPUTS] = f"they were made with other parameters ({', '.join(parameters)})"
         elif (self.original.metadata.get("kaos") or {}).get("compare") is False:
