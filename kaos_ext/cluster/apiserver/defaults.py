@@ -326,6 +326,23 @@ def _token_request(obj: Object) -> None:
         spec["expirationSeconds"] = 3600
 
 
+def _webhooks(obj: Object) -> None:
+    for webhook in obj.get("webhooks") or ():
+        webhook.setdefault("failurePolicy", "Fail")
+        webhook.setdefault("matchPolicy", "Equivalent")
+        webhook.setdefault("timeoutSeconds", 10)
+        for selector in ("namespaceSelector", "objectSelector"):
+            if webhook.get(selector) is None:
+                webhook[selector] = {}
+        if obj["kind"].startswith("Mutating"):
+            webhook.setdefault("reinvocationPolicy", "Never")
+        for rule in webhook.get("rules") or ():
+            rule.setdefault("scope", "*")
+        service = (webhook.get("clientConfig") or {}).get("service")
+        if service is not None:
+            service.setdefault("port", 443)
+
+
 def _crd(obj: Object) -> None:
     from kaos_ext.cluster.apiserver.schema.crd import default_crd
 
@@ -358,6 +375,8 @@ _KINDS: dict[tuple[str, str], Callable[[Object], None]] = {
     ("scheduling.k8s.io", "PriorityClass"): _priority_class,
     ("authentication.k8s.io", "TokenRequest"): _token_request,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _crd,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): _webhooks,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): _webhooks,
 }
 
 

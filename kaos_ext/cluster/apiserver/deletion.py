@@ -10,6 +10,8 @@ from kaos_ext.cluster.apiserver.operations import gone, with_metadata
 from kaos_ext.cluster.apiserver.options import DeleteOptions
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored
+from kaos_ext.cluster.apiserver.webhooks.admission import Webhooks
+from kaos_ext.cluster.apiserver.webhooks.matching import Write
 from kaos_ext.kube.objects import Object
 from kaos_ext.store import StoreError
 
@@ -36,15 +38,18 @@ _SHOWN = frozenset(
 class Deletion:
     """Deletes of one server."""
 
-    def __init__(self, storage: Storage, admission: Admission) -> None:
+    def __init__(self, storage: Storage, admission: Admission, webhooks: Webhooks) -> None:
         self._storage = storage
         self._admission = admission
+        self._webhooks = webhooks
 
     async def delete(self, served: Served, namespace: str, name: str, options: DeleteOptions) -> Object:
         """The answer: the object while something holds it, else a Status."""
         self._admission.leave(served, name)
         place = namespace if served.namespaced else ""
         collection = self._storage.collection(served.storage)
+        if self._webhooks.concern(served):
+            await self._review(served, place, name, options)
 
         def decide(current: Stored | None) -> Decision:
             if current is None:
@@ -73,6 +78,16 @@ class Deletion:
         if removed and served.storage not in _SHOWN:
             return _success(served, name, stored.object["metadata"]["uid"])
         return face(stored, served).object
+
+    async def _review(self, served: Served, place: str, name: str, options: DeleteOptions) -> None:
+        collection = self._storage.collection(served.storage)
+        await self._storage.settled(collection, place, name)
+        current = collection.get(place, name)
+        if current is None:
+            return
+        write = Write("DELETE", served, place, name, "", None, face(current, served).object, options.dry_run)
+        await self._webhooks.mutate(write, options.user, [])
+        await self._webhooks.validate(write, options.user, [])
 
 
 def _check_preconditions(served: Served, current: Stored, options: DeleteOptions) -> None:

@@ -21,9 +21,14 @@ from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema.decoding import DecodeError
 from kaos_ext.cluster.apiserver.schema.errors import invalid
 from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored, encode
+from kaos_ext.cluster.apiserver.webhooks.admission import Webhooks
+from kaos_ext.cluster.apiserver.webhooks.matching import Write
 from kaos_ext.kube.objects import ApiError, Object
 from kaos_ext.store import StoreError
 
+_ATTEMPTS = 5
+_REVIEWED = frozenset({"", "status", "ephemeralcontainers"})
+"""Paths whose writes webhooks are asked about."""
 MAX_ANNOTATIONS = 262144
 _CREATED_BY_PUT = frozenset(
     {"endpoints", "events", "leases", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}
@@ -38,9 +43,10 @@ Make = Callable[[Object], Object]
 class Operations:
     """Writes of one server."""
 
-    def __init__(self, storage: Storage, admission: Admission, addresses: ServiceAddresses) -> None:
+    def __init__(self, storage: Storage, admission: Admission, addresses: ServiceAddresses, webhooks: Webhooks) -> None:
         self._storage = storage
         self._admission = admission
+        self._webhooks = webhooks
         self._addresses = addresses
 
     async def create(
@@ -76,8 +82,16 @@ class Operations:
         name = object["metadata"].get("name") or ""
         self._admission.complete(served, object)
         strategies.before_create(served, object)
+        asked = self._webhooks.concern(served)
+        if asked:
+            write = Write(
+                "CREATE", served, object["metadata"].get("namespace", ""), name, "", object, None, options.dry_run
+            )
+            object = await self._mutated(write, options)
         self._admission.grant(served, object, None, options.user)
         _refuse(served, object, None, "")
+        if asked:
+            await self._webhooks.validate(write.with_new(object), options.user, options.warnings)
         owner = (object["metadata"].get("namespace", ""), name)
 
         def decide(current: Stored | None) -> Decision:
@@ -123,12 +137,66 @@ class Operations:
             if current is None:
                 raise failures.not_found(served, name)
             old = face(current, served).object
-            new = make(old)
-            return self._updated(served, current, old, new, options, subresource, managed, replace)
+            new = self._wanted(served, current, old, make(old), options, subresource, managed, replace)
+            return self._settled(served, current, old, new, options, subresource)
 
+        if subresource in _REVIEWED and self._webhooks.concern(served):
+            stored = await self._update_reviewed(served, place, name, make, options, subresource, managed, replace)
+            return stored, False
         return await self._commit(served, (place, name), decide, options), False
 
-    def _updated(
+    async def _update_reviewed(
+        self,
+        served: Served,
+        place: str,
+        name: str,
+        make: Make,
+        options: WriteOptions,
+        subresource: str,
+        managed: bool,
+        replace: bool,
+    ) -> Stored:
+        """An update that webhooks are asked about: made anew when the object changes while they are."""
+        collection = self._storage.collection(served.storage)
+        for _ in range(_ATTEMPTS):
+            await self._storage.settled(collection, place, name)
+            seen = collection.get(place, name)
+            if seen is None:
+                raise failures.not_found(served, name)
+            old = face(seen, served).object
+            new = self._wanted(served, seen, old, make(old), options, subresource, managed, replace)
+            write = Write("UPDATE", served, place, name, subresource, new, old, options.dry_run)
+            new = await self._mutated(write, options)
+            _refuse(served, new, old, subresource)
+            await self._webhooks.validate(write.with_new(new), options.user, options.warnings)
+            if collection.get(place, name) is not seen:
+                continue
+
+            def decide(current: Stored | None, seen: Stored = seen, old: Object = old, new: Object = new) -> Decision:
+                if current is not seen:
+                    raise failures.conflict(served, name)
+                return self._settled(served, seen, old, new, options, subresource)
+
+            try:
+                return await self._commit(served, (place, name), decide, options)
+            except ApiError as error:
+                if error.reason != "Conflict" or collection.get(place, name) is seen:
+                    raise
+        raise failures.conflict(served, name)
+
+    async def _mutated(self, write: Write, options: WriteOptions) -> Object:
+        """The object of a write as mutating webhooks want it."""
+        changed = await self._webhooks.mutate(write, options.user, options.warnings)
+        assert changed.new is not None
+        if changed.new is write.new:
+            return changed.new
+        served = write.served
+        check_body(served, changed.new, write.namespace, write.name, options)
+        shaped = _shaped(served, changed.new, options, quiet=True)
+        strategies.fold(served, shaped)
+        return shaped
+
+    def _wanted(
         self,
         served: Served,
         current: Stored,
@@ -138,7 +206,8 @@ class Operations:
         subresource: str,
         managed: bool,
         replace: bool,
-    ) -> Decision:
+    ) -> Object:
+        """The whole object that a change asks for, with its field managers."""
         was = old["metadata"]
         check_body(served, new, current.namespace, was["name"], options)
         meta = new["metadata"]
@@ -164,6 +233,13 @@ class Operations:
         new = strategies.before_update(served, new, old, subresource)
         if not managed:
             _track(served, old, new, options, subresource)
+        return new
+
+    def _settled(
+        self, served: Served, current: Stored, old: Object, new: Object, options: WriteOptions, subresource: str
+    ) -> Decision:
+        """What becomes of it, if it is valid."""
+        was = old["metadata"]
         if subresource != "binding" and strategies.asks_for_more(served, new, old):
             new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
         self._admission.grant(served, new, old, options.user)

@@ -36,6 +36,7 @@ services Service ns svc all s
 """
 
 _GROUPS = {
+    "apiregistration.k8s.io/v1": "apiservices APIService cluster - api-extensions s",
     "apps/v1": """
 controllerrevisions ControllerRevision ns - - -
 daemonsets DaemonSet ns ds all s
@@ -71,10 +72,23 @@ clusterroles ClusterRole cluster - - -
 rolebindings RoleBinding ns - - -
 roles Role ns - - -
 """,
-    "storage.k8s.io/v1": "storageclasses StorageClass cluster sc - -",
+    "storage.k8s.io/v1": """
+csidrivers CSIDriver cluster - - -
+csinodes CSINode cluster - - -
+csistoragecapacities CSIStorageCapacity ns - - -
+storageclasses StorageClass cluster sc - -
+volumeattachments VolumeAttachment cluster - - s
+""",
+    "admissionregistration.k8s.io/v1": """
+mutatingwebhookconfigurations MutatingWebhookConfiguration cluster - api-extensions -
+validatingadmissionpolicies ValidatingAdmissionPolicy cluster - api-extensions s
+validatingadmissionpolicybindings ValidatingAdmissionPolicyBinding cluster - api-extensions -
+validatingwebhookconfigurations ValidatingWebhookConfiguration cluster - api-extensions -
+""",
     "apiextensions.k8s.io/v1": "customresourcedefinitions CustomResourceDefinition cluster crd,crds api-extensions s",
     "scheduling.k8s.io/v1": "priorityclasses PriorityClass cluster pc - -",
     "coordination.k8s.io/v1": "leases Lease ns - - -",
+    "node.k8s.io/v1": "runtimeclasses RuntimeClass cluster - - -",
     "discovery.k8s.io/v1": "endpointslices EndpointSlice ns - - -",
 }
 

@@ -39,6 +39,7 @@ from kaos_ext.cluster.apiserver.reviews import Reviews
 from kaos_ext.cluster.apiserver.storage import Storage
 from kaos_ext.cluster.apiserver.token_requests import TokenRequests
 from kaos_ext.cluster.apiserver.upkeep import Upkeep
+from kaos_ext.cluster.apiserver.webhooks.admission import Webhooks
 from kaos_ext.kube.objects import NAMESPACES, ApiError
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,9 @@ class ApiServer:
         self.rbac = Rbac(self.storage)
         admission = Admission(self.storage, self.rbac)
         self.addresses = ServiceAddresses(config.service_network, self.storage.collection("/services"))
-        operations = Operations(self.storage, admission, self.addresses)
-        deletion = Deletion(self.storage, admission)
+        self.webhooks = Webhooks(self.storage, self.registry)
+        operations = Operations(self.storage, admission, self.addresses, self.webhooks)
+        deletion = Deletion(self.storage, admission, self.webhooks)
         tokens = Tokens(config.service_account_key, self._exists)
         authenticator = Authenticator(config.tokens, tokens)
         reviews = Reviews(self.rbac, authenticator, tokens)
@@ -169,6 +171,7 @@ class ApiServer:
             self._runner = None
         await self.proxy.close()
         await self.kubelet.close()
+        await self.webhooks.close()
         await self.storage.close()
 
 

@@ -30,8 +30,16 @@ _GENERATIONS = frozenset(
         "priorityclasses",
         "customresourcedefinitions",
         "endpointslices",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
     }
 )
+_WHOLE = frozenset(
+    {"endpointslices", "priorityclasses", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
+)
+"""Kinds without a `spec`: all of them is what they ask for."""
 _LABELS_STAY = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
 """Kinds whose /status does not take labels."""
 _WITH_STATUS = frozenset({"nodes"})
@@ -168,7 +176,7 @@ def asks_for_more(served: Served, new: Object, old: Object) -> bool:
     """Whether the change counts as a new generation."""
     if not has_generation(served):
         return False
-    if served.custom or served.plural in ("endpointslices", "priorityclasses"):
+    if served.custom or served.plural in _WHOLE:
         ignored = {"metadata", "status"} if served.has("status") else {"metadata"}
         return _without(new, ignored) != _without(old, ignored)
     return bool(new.get("spec") != old.get("spec"))

@@ -14,7 +14,7 @@ from typing import Any
 from kaos_ext.cluster.apiserver.schema.builtin import builtin_schema
 from kaos_ext.cluster.apiserver.schema.crd import crd_errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
-from kaos_ext.cluster.apiserver.validations import others, pods, services, workloads
+from kaos_ext.cluster.apiserver.validations import others, pods, services, webhooks, workloads
 from kaos_ext.cluster.apiserver.validations.metadata import changed_metadata_errors, metadata_errors
 
 Object = dict[str, Any]
@@ -69,4 +69,6 @@ _RULES: dict[tuple[str, str], Rule] = {
     (_RBAC, "RoleBinding"): others.role_binding_errors,
     (_RBAC, "ClusterRoleBinding"): others.cluster_role_binding_errors,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): crd_errors,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): webhooks.configuration_errors,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): webhooks.configuration_errors,
 }
