@@ -25,22 +25,33 @@ def run(
     note: str = "",
 ) -> Outcome:
     start = time.monotonic()
-    report = folder / "report.xml"
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:nb_regression", *words]
     environment = cluster.environment
     if python_path:
         environment["PYTHONPATH"] = ":".join(map(str, python_path))
-    with (folder / "output.log").open("ab") as log:
-        subprocess.run(
-            [*command, f"--junitxml={report}"],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            timeout=seconds,
-            check=False,
-        )
-    if not report.exists():
-        raise AssertionError(f"{suite} did not run:\n{(folder / 'output.log').read_text()[-3000:]}")
-    passed, failed = from_junit(report)
+
+    def once(*more: str) -> tuple[dict[str, None], dict[str, str]]:
+        report = folder / "report.xml"
+        report.unlink(missing_ok=True)
+        options = ["-q", "-p", "no:nb_regression", "-o", "cache_dir=.outcomes", f"--junitxml={report}"]
+        with (folder / "output.log").open("ab") as log:
+            subprocess.run(
+                [str(python), "-m", "pytest", *options, *words, *more],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                timeout=seconds,
+                check=False,
+            )
+        if not report.exists():
+            raise AssertionError(f"{suite} did not run:\n{(folder / 'output.log').read_text()[-3000:]}")
+        return from_junit(report)
+
+    passed, failed = once()
+    if passed and any(not any(part in test for part in known) for test in failed):
+        again, still = once("--last-failed", "--last-failed-no-failures=none")
+        if again:
+            note = "; ".join(filter(None, [note, f"{len(again)} on the second try"]))
+        failed = {test: still.get(test, why) for test, why in failed.items() if test not in again}
+        passed |= again
     return Outcome(suite, version, tuple(passed), failed, known, seconds=time.monotonic() - start, note=note)

@@ -100,7 +100,7 @@ EXPECTED: dict[str, Expected] = {
     "get pods --field-selector": Expected("web-"),
     "cordon": Expected("cordoned"),
     "drain": Expected("drained"),
-    "debug": Expected("Defaulting debug container name", errors=True),
+    "debug": Expected("profile|debug container", errors=True),
     "apply --prune": Expected("deployment.apps/web"),
 }
 

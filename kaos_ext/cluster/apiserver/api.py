@@ -20,7 +20,7 @@ from kaos_ext.cluster.apiserver.token_requests import TokenRequests
 from kaos_ext.cluster.apiserver.watch import Watch
 from kaos_ext.kube.objects import ApiError, Object, PatchType
 
-UPDATABLE = frozenset({"", "status", "scale", "finalize", "ephemeralcontainers"})
+UPDATABLE = frozenset({"", "status", "scale", "finalize", "ephemeralcontainers", "approval"})
 
 
 _BODIES = {
@@ -56,7 +56,7 @@ class Api:
     def get(
         self, served: Served, namespace: str, name: str, subresource: str = "", resource_version: str = ""
     ) -> Stored:
-        if subresource not in ("", "status", "scale", "ephemeralcontainers") or (
+        if subresource not in ("", "status", "scale", "ephemeralcontainers", "approval") or (
             subresource and not served.has(subresource)
         ):
             raise failures.method_not_allowed() if served.has(subresource) else failures.no_such_resource()

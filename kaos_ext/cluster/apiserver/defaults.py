@@ -300,6 +300,8 @@ def _network_policy(obj: Object) -> None:
 def _autoscaler(obj: Object) -> None:
     spec = _spec(obj)
     spec.setdefault("minReplicas", 1)
+    if obj.get("apiVersion") == "autoscaling/v1":
+        return
     if not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]

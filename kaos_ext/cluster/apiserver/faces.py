@@ -1,12 +1,12 @@
 """One stored object as different API versions show it.
 
-Most objects are shown as they are stored. An event has two APIs; a custom resource may be served in several versions,
+Most objects are shown as they are stored. An event and an autoscaler have two APIs; a custom resource may be served in several versions,
 and shows the defaults of a schema that is newer than the object.
 """
 
 from __future__ import annotations
 
-from kaos_ext.cluster.apiserver.conversion import NEW, event_to_new
+from kaos_ext.cluster.apiserver.conversion import SHOWN
 from kaos_ext.cluster.apiserver.metadata import ordered
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.storage import Stored, encode
@@ -14,7 +14,7 @@ from kaos_ext.cluster.apiserver.storage import Stored, encode
 
 def face(stored: Stored, served: Served) -> Stored:
     """`stored` as `served` shows it; the same object when nothing differs."""
-    if served.definition is None and served.api_version != NEW:
+    if served.definition is None and (served.api_version, served.kind) not in SHOWN:
         return stored
     found = stored.views.get(served)
     if found is None:
@@ -32,7 +32,7 @@ def written_by(stored: Stored, served: Served) -> None:
 def _shown(stored: Stored, served: Served) -> Stored:
     object = stored.fresh()
     if served.definition is None:
-        object = event_to_new(object)
+        object = SHOWN[served.api_version, served.kind](object)
     else:
         object["apiVersion"] = served.api_version
         served.definition.shape(served.version, object)

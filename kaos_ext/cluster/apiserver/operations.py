@@ -13,7 +13,7 @@ from typing import Any
 from kaos_ext.cluster.apiserver import failures, metadata, rules, strategies
 from kaos_ext.cluster.apiserver.admission import Admission
 from kaos_ext.cluster.apiserver.allocation import ServiceAddresses, moved
-from kaos_ext.cluster.apiserver.conversion import NEW, event_to_core
+from kaos_ext.cluster.apiserver.conversion import STORED
 from kaos_ext.cluster.apiserver.faces import face, written_by
 from kaos_ext.cluster.apiserver.metadata import copied
 from kaos_ext.cluster.apiserver.options import WriteOptions
@@ -360,8 +360,9 @@ def _stored_form(served: Served, object: Object) -> Object:
     if served.definition is not None:
         version = served.definition.storage_version
         return metadata.ordered(object, served.kind, f"{served.group}/{version}")
-    if served.api_version == NEW:
-        return metadata.ordered(event_to_core(object), served.kind, "v1")
+    if convert := STORED.get((served.api_version, served.kind)):
+        converted = convert(object)
+        return metadata.ordered(converted, served.kind, converted["apiVersion"])
     return metadata.ordered(object, served.kind, served.api_version)
 
 

@@ -56,14 +56,18 @@ selfsubjectrulesreviews SelfSubjectRulesReview cluster - - - create
 subjectaccessreviews SubjectAccessReview cluster - - - create
 """,
     "autoscaling/v2": "horizontalpodautoscalers HorizontalPodAutoscaler ns hpa all s",
+    "autoscaling/v1": "horizontalpodautoscalers HorizontalPodAutoscaler ns hpa all s",
     "batch/v1": """
 cronjobs CronJob ns cj all s
 jobs Job ns - all s
 """,
+    "certificates.k8s.io/v1": "certificatesigningrequests CertificateSigningRequest cluster csr - s",
     "networking.k8s.io/v1": """
 ingressclasses IngressClass cluster - - -
 ingresses Ingress ns ing - s
+ipaddresses IPAddress cluster ip - -
 networkpolicies NetworkPolicy ns netpol - -
+servicecidrs ServiceCIDR cluster - - s
 """,
     "policy/v1": "poddisruptionbudgets PodDisruptionBudget ns pdb - s",
     "rbac.authorization.k8s.io/v1": """
@@ -89,20 +93,32 @@ validatingwebhookconfigurations ValidatingWebhookConfiguration cluster - api-ext
     "scheduling.k8s.io/v1": "priorityclasses PriorityClass cluster pc - -",
     "coordination.k8s.io/v1": "leases Lease ns - - -",
     "node.k8s.io/v1": "runtimeclasses RuntimeClass cluster - - -",
+    "node.k8s.io/v1": "runtimeclasses RuntimeClass cluster - - -",
     "discovery.k8s.io/v1": "endpointslices EndpointSlice ns - - -",
+    "resource.k8s.io/v1": """
+deviceclasses DeviceClass cluster - - -
+resourceclaims ResourceClaim ns - - s
+resourceclaimtemplates ResourceClaimTemplate ns - - -
+resourceslices ResourceSlice cluster - - -
+""",
+    "flowcontrol.apiserver.k8s.io/v1": """
+flowschemas FlowSchema cluster - - s
+prioritylevelconfigurations PriorityLevelConfiguration cluster - - s
+""",
 }
 
 _MORE = {
-    "namespaces": (Subresource("finalize", "Namespace", ("update",)),),
-    "pods": (
+    "/namespaces": (Subresource("finalize", "Namespace", ("update",)),),
+    "/pods": (
         Subresource("binding", "Binding", ("create",)),
         Subresource("ephemeralcontainers", "Pod", _CHANGE),
         Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
         Subresource("log", "Pod", ("get",)),
         Subresource("proxy", "PodProxyOptions", _PROXY),
     ),
-    "serviceaccounts": (Subresource("token", "TokenRequest", ("create",), "authentication.k8s.io", "v1"),),
-    "services": (Subresource("proxy", "ServiceProxyOptions", _PROXY),),
+    "/serviceaccounts": (Subresource("token", "TokenRequest", ("create",), "authentication.k8s.io", "v1"),),
+    "certificates.k8s.io/certificatesigningrequests": (Subresource("approval", "CertificateSigningRequest", _CHANGE),),
+    "/services": (Subresource("proxy", "ServiceProxyOptions", _PROXY),),
 }
 
 _STORED_AS = {"events.k8s.io/events": "/events"}
@@ -128,7 +144,7 @@ def built_in() -> list[Served]:
         group, _, version = group_version.rpartition("/")
         for line in lines.strip().splitlines():
             plural, kind, scope, short, categories, below, *verbs = line.split()
-            subresources = list(_MORE.get(plural, ()) if group == "" else ())
+            subresources = list(_MORE.get(f"{group}/{plural}", ()))
             if "c" in below:
                 subresources.append(SCALE)
             if "s" in below:

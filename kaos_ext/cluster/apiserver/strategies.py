@@ -112,6 +112,9 @@ def before_update(served: Served, new: Object, old: Object, subresource: str) ->
         return _status_only(served, new, old)
     if subresource == "binding":
         return new
+    if subresource == "approval":
+        decided = (new.get("status") or {}).get("conditions") or []
+        return {**old, "metadata": new["metadata"], "status": {**(old.get("status") or {}), "conditions": decided}}
     if served.has("status"):
         if "status" in old:
             new["status"] = old["status"]

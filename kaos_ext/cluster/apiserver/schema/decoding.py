@@ -197,16 +197,20 @@ def _number(value: Any, struct: str, path: str) -> Any:
     return value
 
 
+_LINE_ENDS = {ord("\r"): None, ord("\n"): None}
+"""Where base64 may be broken."""
+
+
 def _bytes(value: Any, struct: str, path: str) -> Any:
     if not isinstance(value, str):
         raise _wrong(value, struct, path, "[]uint8")
     try:
-        base64.b64decode(value, validate=True)
+        base64.b64decode(value.translate(_LINE_ENDS), validate=True)
     except (binascii.Error, ValueError):
         bad = re.search(r"[^A-Za-z0-9+/\r\n]", value)
         at = bad.start() if bad else len(value) - len(value) % 4
         raise DecodeError(f"illegal base64 data at input byte {at}") from None
-    return value
+    return value.translate(_LINE_ENDS) if "\n" in value else value
 
 
 def _list(each: Decoder, go: str) -> Decoder:

@@ -44,7 +44,7 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "datetime": _matches(_DATETIME),
     "date": _parses(lambda text: datetime.strptime(text, "%Y-%m-%d")),
     "duration": _matches(_DURATION),
-    "byte": _parses(lambda text: base64.b64decode(text, validate=True)),
+    "byte": _parses(lambda text: base64.b64decode(re.sub(r"[\r\n]", "", text), validate=True)),
     "hostname": _matches(_HOST),
     "ipv4": _parses(ipaddress.IPv4Address),
     "ipv6": _parses(ipaddress.IPv6Address),
