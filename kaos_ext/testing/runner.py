@@ -142,7 +142,7 @@ class _Run:
             return {"KUBECONFIG": self.kubeconfig}
         environment = clusters.cluster_environment(home)
         self.kubeconfig = environment["KUBECONFIG"]
-        if self.options.cluster:
+        if self._wants_cluster:
             self._starting = asyncio.create_task(clusters.start(home))
             stack.push_async_callback(self._never_started)
         return environment
@@ -256,7 +256,13 @@ class _Run:
 
     @property
     def _has_cluster(self) -> bool:
-        return self.options.cluster or self.options.kubeconfig is not None
+        return self._wants_cluster or self.options.kubeconfig is not None
+
+    @property
+    def _wants_cluster(self) -> bool:
+        """A notebook that needs none says so (`metadata.kaos.cluster` is false)."""
+        own = (self.original.metadata.get("kaos") or {}).get("cluster")
+        return self.options.cluster and own is not False
 
     # -- the verdicts --------------------------------------------------------------------------------------------
 
