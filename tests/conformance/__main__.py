@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conformance.outcome import Outcome, table
 
-SUITES = ("kopf", "kr8s", "kubectl")
+SUITES = ("kopf", "kr8s", "kubectl", "helm", "kubernetes")
 
 
 def main() -> int:
