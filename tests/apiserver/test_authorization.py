@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -316,3 +317,30 @@ async def test_a_decision_costs_microseconds(running: Running) -> None:
                 rbac.decide(user, of_request("GET", f"{PODS}/{number % 50}", {}))
             best = min(best, (time.perf_counter() - began) / 500)
         assert best < bound
+
+
+async def test_a_role_collects_the_rules_of_those_its_selector_finds(http: Http) -> None:
+    selected = {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "all"}}]}}
+    await http.post(CLUSTER_ROLES, {"metadata": {"name": "all"}, **selected})
+    for name in ("b", "a"):
+        body = {"metadata": {"name": name, "labels": {"to": "all"}}, "rules": [rule(name, "get")]}
+        await http.post(CLUSTER_ROLES, body)
+
+    async def settled(*wanted: str) -> None:
+        async with asyncio.timeout(5):
+            async for event in http.watch(f"{CLUSTER_ROLES}?watch=1&fieldSelector=metadata.name=all"):
+                if [one["resources"] for one in event["object"].get("rules") or ()] == [[one] for one in wanted]:
+                    return
+
+    await settled("a", "b")
+    await http("DELETE", f"{CLUSTER_ROLES}/a")
+    await settled("b")
+    labels = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    extra = {"metadata": {"name": "c", "labels": labels}, "rules": [rule("widgets", "get", "example.dev")]}
+    await http.post(CLUSTER_ROLES, extra)
+    async with asyncio.timeout(5):
+        async for event in http.watch(f"{CLUSTER_ROLES}?watch=1&fieldSelector=metadata.name=admin"):
+            if any(one["apiGroups"] == ["example.dev"] for one in event["object"]["rules"]):
+                break
+    await http.post(BINDINGS, binding("v", "view", "User/ann", kind="ClusterRole"))
+    assert (await acting(http, "ann")("GET", f"{CMS}")).status == 200

@@ -17,6 +17,7 @@ from kaos_ext.cluster.apiserver.conversion import STORED
 from kaos_ext.cluster.apiserver.faces import face, written_by
 from kaos_ext.cluster.apiserver.metadata import copied
 from kaos_ext.cluster.apiserver.options import WriteOptions
+from kaos_ext.cluster.apiserver.quota.enforcement import Quotas
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema.decoding import DecodeError
 from kaos_ext.cluster.apiserver.schema.errors import invalid
@@ -43,10 +44,13 @@ Make = Callable[[Object], Object]
 class Operations:
     """Writes of one server."""
 
-    def __init__(self, storage: Storage, admission: Admission, addresses: ServiceAddresses, webhooks: Webhooks) -> None:
+    def __init__(
+        self, storage: Storage, admission: Admission, addresses: ServiceAddresses, webhooks: Webhooks, quotas: Quotas
+    ) -> None:
         self._storage = storage
         self._admission = admission
         self._webhooks = webhooks
+        self._quotas = quotas
         self._addresses = addresses
 
     async def create(
@@ -98,13 +102,15 @@ class Operations:
             if current is not None:
                 deleting = bool(current.object["metadata"].get("deletionTimestamp"))
                 raise failures.already_exists(served, name, deleting=deleting)
+            self._quotas.check(served, owner[0], name, object, None)
             if served.storage == "/services":
                 complaints = self._addresses.assign(object, owner, keep=options.dry_run)
                 if complaints:
                     raise failures.invalid("", served.kind, name, complaints)
             return Put(_stored_form(served, object))
 
-        return await self._commit(served, owner, decide, options)
+        async with self._quotas.turn(owner[0]):
+            return await self._commit(served, owner, decide, options)
 
     async def update(
         self,
@@ -244,6 +250,8 @@ class Operations:
             new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
         self._admission.grant(served, new, old, options.user)
         _refuse(served, new, old, subresource)
+        if not subresource:
+            self._quotas.check(served, current.namespace, was["name"], new, old)
         if served.storage == "/services" and not subresource:
             owner = (current.namespace, current.name)
             complaints = moved(new, old) or self._addresses.assign(new, owner, keep=options.dry_run)

@@ -93,7 +93,6 @@ validatingwebhookconfigurations ValidatingWebhookConfiguration cluster - api-ext
     "scheduling.k8s.io/v1": "priorityclasses PriorityClass cluster pc - -",
     "coordination.k8s.io/v1": "leases Lease ns - - -",
     "node.k8s.io/v1": "runtimeclasses RuntimeClass cluster - - -",
-    "node.k8s.io/v1": "runtimeclasses RuntimeClass cluster - - -",
     "discovery.k8s.io/v1": "endpointslices EndpointSlice ns - - -",
     "resource.k8s.io/v1": """
 deviceclasses DeviceClass cluster - - -

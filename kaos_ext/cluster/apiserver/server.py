@@ -22,10 +22,12 @@ from kaos_ext.cluster.apiserver.allocation import ServiceAddresses
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator, Tokens
 from kaos_ext.cluster.apiserver.authz import bootstrap
+from kaos_ext.cluster.apiserver.authz.aggregation import Aggregation
 from kaos_ext.cluster.apiserver.authz.rbac import Rbac
 from kaos_ext.cluster.apiserver.definitions import Definitions
 from kaos_ext.cluster.apiserver.deletion import Deletion
 from kaos_ext.cluster.apiserver.discovery import Discovery
+from kaos_ext.cluster.apiserver.follower import Follower
 from kaos_ext.cluster.apiserver.http import HttpApi, Stream
 from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, MASTERS, UserInfo
 from kaos_ext.cluster.apiserver.kubelet import Kubelet
@@ -33,6 +35,8 @@ from kaos_ext.cluster.apiserver.local import LocalClient
 from kaos_ext.cluster.apiserver.operations import Operations
 from kaos_ext.cluster.apiserver.pages import Pages
 from kaos_ext.cluster.apiserver.proxy import Proxy
+from kaos_ext.cluster.apiserver.quota.enforcement import Quotas
+from kaos_ext.cluster.apiserver.quota.status import QuotaStatus
 from kaos_ext.cluster.apiserver.registry import Registry
 from kaos_ext.cluster.apiserver.resources import built_in
 from kaos_ext.cluster.apiserver.reviews import Reviews
@@ -91,7 +95,8 @@ class ApiServer:
         admission = Admission(self.storage, self.rbac)
         self.addresses = ServiceAddresses(config.service_network, self.storage.collection("/services"))
         self.webhooks = Webhooks(self.storage, self.registry)
-        operations = Operations(self.storage, admission, self.addresses, self.webhooks)
+        quotas = Quotas(self.storage)
+        operations = Operations(self.storage, admission, self.addresses, self.webhooks, quotas)
         deletion = Deletion(self.storage, admission, self.webhooks)
         tokens = Tokens(config.service_account_key, self._exists)
         authenticator = Authenticator(config.tokens, tokens)
@@ -101,6 +106,10 @@ class ApiServer:
         self.definitions = Definitions(self.storage, self.registry, operations, deletion)
         self.definitions.start()
         self.upkeep = Upkeep(self.storage)
+        self.followers: list[Follower] = [
+            Aggregation(self.storage, self.registry, operations),
+            QuotaStatus(self.storage, self.registry, operations, quotas),
+        ]
         self.pages = Pages(self)
         self.proxy = Proxy(self.storage)
         access = config.kubelet
@@ -112,6 +121,8 @@ class ApiServer:
             await self.stop()
             raise
         self.upkeep.start()
+        for follower in self.followers:
+            follower.start()
         self.ready = True
 
     async def _serve(self, authenticator: Authenticator) -> None:
@@ -165,6 +176,8 @@ class ApiServer:
         for collection in self.storage.collections():
             collection.close()
         await self.upkeep.stop()
+        for follower in self.followers:
+            await follower.stop()
         await self.definitions.stop()
         if self._runner is not None:
             await self._runner.cleanup()
