@@ -293,6 +293,8 @@ class _Run:
             self.skipped[Verdict.OUTPUTS] = "the run ended early"
         elif self._fault:
             self.skipped[Verdict.OUTPUTS] = "a fault may show"
+        elif self.case.proof is Proof.RESTART:
+            self.skipped[Verdict.OUTPUTS] = "what was made before the restart was there already"
         elif self.case.proof is Proof.TWICE:
             return  # the second time was compared with the first
         elif parameters:
