@@ -130,8 +130,9 @@ class Reader:
 
     def _remember(self, storage: str, revision: int, items: list[Stored]) -> None:
         now = time.monotonic()
-        self._snapshots[storage, revision] = _Snapshot(items, now + SNAPSHOT_SECONDS)
-        self._snapshots.move_to_end((storage, revision))
+        known = self._snapshots.get((storage, revision))
+        if known is None or known.until <= now:  # a page of a snapshot does not prolong its life
+            self._snapshots[storage, revision] = _Snapshot(items, now + SNAPSHOT_SECONDS)
         while self._snapshots:
             key, oldest = next(iter(self._snapshots.items()))
             if len(self._snapshots) <= SNAPSHOTS and oldest.until > now:
@@ -143,7 +144,7 @@ class Reader:
         if revision < 0:
             return self._storage.revision, start, None
         snapshot = self._snapshots.get((collection.id, revision))
-        if snapshot is not None:
+        if snapshot is not None and snapshot.until > time.monotonic():
             return revision, start, snapshot.items
         if revision == self._storage.revision:
             return revision, start, None
