@@ -225,6 +225,19 @@ AGENT = (
         ),
     ),
     Verb(
+        ("agent", "replay"), "run a recorded iteration again with the recorded answers, without a network, and compare",
+        "kaos_ext.commands.replaying:replay", "kaos agent replay monitor --iteration 7", arguments=(AGENT_NAME,),
+        flags=(
+            Flag("iteration", "which one (default: the last that has ended)", takes=Takes.INTEGER, metavar="N",
+                 minimum=1),
+            Flag("save", "keep the recording, as a test's file", metavar="FILE", completes=Names.FILES),
+            Flag("file", "a recording that was kept, instead of asking the agent", metavar="FILE",
+                 completes=Names.FILES),
+            Flag("instructions", "as if the agent had had these", metavar="TEXT"),
+            TIMEOUT, PORT,
+        ),
+    ),
+    Verb(
         ("agent", "tools"), "the tools the agent can call", "kaos_ext.commands.agent:tools",
         "kaos agent tools monitor", arguments=(AGENT_NAME,), flags=(TIMEOUT, PORT),
     ),

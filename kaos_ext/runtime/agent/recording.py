@@ -91,5 +91,6 @@ def _basis(earlier: Sequence[Event]) -> tuple[Event, ...]:
     started = [i for i, event in enumerate(earlier) if event.type == EventType.LOOP_STARTED][-1:]
     ends = [i for i, event in enumerate(earlier) if event.type in ITERATION_ENDS][-DIGEST_ITERATIONS - 1 :]
     since = ends[-1] if ends else -1
-    held = [i for i, e in enumerate(earlier) if i > since and e.type in (EventType.PAUSED, EventType.RESUMED)]
+    wishes = (EventType.PAUSED, EventType.RESUMED, EventType.RUN_REQUESTED)
+    held = [i for i, event in enumerate(earlier) if i > since and event.type in wishes]
     return tuple(earlier[i] for i in sorted({*started, *ends, *held}))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,11 +20,12 @@ from typing import Any
 
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
-from kaos_ext.model.events import Event, EventType, LoopPhase
+from kaos_ext.model.approvals import Approvals, Decision
+from kaos_ext.model.events import Event, EventType, LoopPhase, seconds_of
 from kaos_ext.runtime.agent import runner
 from kaos_ext.runtime.agent.recording import Recording
 from kaos_ext.runtime.agent.runner import Equipment, Run
-from kaos_ext.runtime.agent.tape import Difference, Outside, Parting, Tape, TapeControl, TapeModel, TapeTools
+from kaos_ext.runtime.agent.tape import Difference, Outside, Parting, Spent, Tape, TapeControl, TapeModel, TapeTools
 
 
 class Diverged(AssertionError):
@@ -90,6 +91,8 @@ def _replay(recording: Recording, instructions: str | None, goal: str | None) ->
     clock = _Jumping()
     try:
         clock.run_until_complete(_drive(clock, tape, recording, str(instructions or known or ""), goal))
+    except Spent:
+        unchecked.append("its end: what was left of the budget is not on record")
     except Parting as parting:
         divergence = parting.difference
     except asyncio.CancelledError:
@@ -113,7 +116,8 @@ async def _drive(clock: _Jumping, tape: Tape, recording: Recording, instructions
     task = asyncio.current_task()
     assert task is not None
     clock.stuck = task.cancel
-    state = loop.begin(_spec(recording.started, recording.events[0], goal))
+    approvals = _approvals(recording.events)
+    state = loop.begin(replace(_spec(recording.started, recording.events[0], goal), approvals=approvals))
     if not recording.before or not recording.whole:
         state = replace(state, status=replace(state.status, iteration=recording.iteration - 1))
     for event in recording.before:
@@ -130,7 +134,8 @@ async def _drive(clock: _Jumping, tape: Tape, recording: Recording, instructions
 
 def _told(state: RunState, event: Event, goal: str | None) -> RunState:
     if event.type == EventType.LOOP_STARTED:
-        state = replace(state, spec=_spec(event, event, goal))
+        spec = _spec(event, event, goal)
+        state = replace(state, spec=replace(spec, approvals=state.spec.approvals))
     return loop.fold(state, event)
 
 
@@ -145,6 +150,19 @@ def _spec(started: Event | None, first: Event, goal: str | None) -> RunSpec:
     # The goal of the iteration itself is on record, even where the start of the process is not.
     own = first.content.get("goal", "") if isinstance(first.content, Mapping) else ""
     return RunSpec(goal if goal is not None else str(own), first.run, first.session, Repeat.FOREVER, limits)
+
+
+def _approvals(events: Sequence[Event]) -> Approvals:
+    """Which tools had to wait for a person, as far as the iteration shows."""
+    asked = [event for event in events if event.type == EventType.APPROVAL_REQUESTED]
+    late = [event for event in events if event.type == EventType.APPROVAL_TIMED_OUT]
+    ends = [seconds_of(event.content["expires_at"]) - event.time for event in asked if event.content.get("expires_at")]
+    return Approvals(
+        tuple(sorted({str(event.content["tool"]) for event in asked})),
+        # The time that was written when the question was decided is a hair earlier than that of its event.
+        max(0.001, min(ends)) if ends else 0,
+        Decision(late[0].content["decision"]) if late else Decision.DENY,
+    )
 
 
 class _Selector(selectors.DefaultSelector):

@@ -12,16 +12,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
+from kaos_ext.loop import Ledger
+from kaos_ext.model.events import ITERATION_ENDS, Event, EventType, Outcome
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question
 from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
 
-FROM_OUTSIDE = frozenset({EventType.LOOP_STARTED, EventType.LOOP_STOPPED})
-"""Written by a process that starts or stops, not by the loop's decisions."""
+FROM_OUTSIDE = frozenset(
+    {
+        EventType.LOOP_STARTED,
+        EventType.LOOP_STOPPED,
+        EventType.APPROVAL_GRANTED,
+        EventType.APPROVAL_DECLINED,
+    }
+)
+"""Written by a process that starts or stops, or for a person; not by the loop's decisions."""
 OUTCOMES = frozenset({EventType.TOOL_RESULT, EventType.TOOL_ERROR, EventType.OUTCOME_UNKNOWN})
-BY_THE_CLOCK = frozenset({"duration_seconds", "next_at"})
+NOT_COMPARED = frozenset({"duration_seconds", "next_at", "expires_at", "reserved", "cost"})
+"""Told by the clock, or by a price list that is not on record."""
+IDLE_DECISIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +68,19 @@ class Outside(BaseException):
     """What comes next on record came from outside: a process ended or began."""
 
 
+class Spent(BaseException):
+    """A budget ended the iteration here. What other runs had spent of it is not on record, so it is believed."""
+
+
 class Tape(Journal):
     """A journal that writes nothing: each event must be the one on record."""
 
     def __init__(self, events: Sequence[Event], *, prompts: bool, totals: bool) -> None:
         self._events = list(events)
-        self._unchecked = BY_THE_CLOCK | (frozenset() if prompts else {"prompt"})
+        self._unchecked = NOT_COMPARED | (frozenset() if prompts else {"prompt", "messages"})
         self._unchecked |= frozenset() if totals else {"totals"}
         self.place = 0
+        self.ledger = Ledger()
         self.moved = asyncio.Event()
 
     @property
@@ -109,6 +124,8 @@ class Tape(Journal):
         recorded = self.peek
         if recorded is None:
             raise Parting(Difference(0, "", None, str(event.type), "the record ends here"))
+        if recorded.type != event.type and self._cut_by_budget(recorded):
+            raise Spent
         if recorded.type != event.type:
             raise Parting(Difference(recorded.seq, "", _told(recorded), _told(event)))
         for where, old, new in (
@@ -123,6 +140,15 @@ class Tape(Journal):
                 raise Parting(Difference(recorded.seq, *found, why))
         self._move()
         return replace(event, seq=recorded.seq, time=recorded.time)
+
+    def _cut_by_budget(self, recorded: Event) -> bool:
+        after = self.ahead(EventType.OUTCOME_UNKNOWN, EventType.BUDGET_EXHAUSTED)
+        return (
+            after is not None
+            and after.type == EventType.ITERATION_FINISHED
+            and after.content.get("outcome") == Outcome.BUDGET_EXHAUSTED
+            and after.time == recorded.time
+        )
 
     def _bring_forward(self, event: Event) -> None:
         """Calls made together may be answered in another order than then: that is the tools' doing, not the loop's."""
@@ -256,10 +282,15 @@ class TapeControl(Control):
     def __init__(self, tape: Tape, *, suspended: bool) -> None:
         self._tape = tape
         self._held = suspended
+        self._idle = (0, 0)
         super().__init__(_Stops(tape))
 
     @property
     def suspended(self) -> bool:
+        # Asked once for each decision: a loop that decides again and again and writes nothing would never end.
+        self._idle = (self._tape.place, self._idle[1] + 1 if self._idle[0] == self._tape.place else 0)
+        if self._idle[1] > IDLE_DECISIONS:
+            raise Parting(self._tape.difference("the loop goes around without writing anything"))
         event = self._tape.peek
         if event is not None and event.type in (EventType.PAUSED, EventType.RESUMED):
             self._held = event.type == EventType.PAUSED
@@ -269,11 +300,20 @@ class TapeControl(Control):
     def suspended(self, wanted: bool) -> None:
         """The owner's wish is on the tape."""
 
+    @property
+    def request(self) -> str:
+        event = self._tape.peek
+        return str(event.content["id"]) if event is not None and event.type == EventType.RUN_REQUESTED else ""
+
+    @request.setter
+    def request(self, wanted: str) -> None:
+        """So is this one."""
+
     async def wait(self, seconds: float | None) -> None:
         event = self._tape.peek
         if event is None or event.type in FROM_OUTSIDE:
             raise Outside
-        if event.type not in (EventType.PAUSED, EventType.RESUMED):
+        if event.type not in (EventType.PAUSED, EventType.RESUMED, EventType.RUN_REQUESTED):
             raise Parting(self._tape.difference("the loop would wait here", "wait"))
 
 

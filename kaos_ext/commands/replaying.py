@@ -1,0 +1,124 @@
+"""`kaos agent replay NAME --iteration N`: a recorded iteration once more, here, with the recorded answers.
+
+The events come from the agent (or from a file); the loop's own code runs in this process and connects to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaos_ext.commands.asking import caller
+from kaos_ext.commands.calling import Caller
+from kaos_ext.commands.result import Result
+from kaos_ext.commands.session import Session
+from kaos_ext.model.errors import NotFoundError
+from kaos_ext.model.events import LOOP_RUN, Event, EventType
+from kaos_ext.views import Card, Line, Tone
+
+if TYPE_CHECKING:
+    from kaos_ext.runtime.agent.recording import Recording
+    from kaos_ext.runtime.agent.replay import Report
+
+PAGE = 1000
+
+
+async def replay(
+    session: Session,
+    *,
+    name: str,
+    iteration: int | None,
+    file: str | None,
+    save: str | None,
+    instructions: str | None,
+    timeout: float,  # noqa: ASYNC109
+    port: int | None,
+) -> Result:
+    """Exit status 0 when everything is the same again, 1 when loop and record part."""
+    from kaos_ext.runtime.agent.recording import Recording
+    from kaos_ext.runtime.agent.replay import replay as run_again
+
+    if file is not None:
+        recording = Recording.load(Path(file))
+    else:
+        recording = await record_of(await caller(session, name, timeout), iteration)
+    if save is not None:
+        recording.save(Path(save))
+    report = await asyncio.to_thread(run_again, recording, instructions=instructions)
+    return Result(_card(name, report, save), {"agent": name, **report.to_json()}, 0 if report.same else 1)
+
+
+async def record_of(ask: Caller, iteration: int | None) -> Recording:
+    """The recording of an iteration of a running agent; without a number that of the last one that has ended."""
+    from kaos_ext.runtime.agent.recording import Recording
+
+    if iteration is None:
+        iteration = await _last(ask)
+    start = await _start(ask, iteration)
+    if start is None:
+        raise NotFoundError(
+            f"Agent {ask.name} has no iteration {iteration} on record", hint=f"kaos agent memory {ask.name}"
+        )
+    ends = {"iteration_finished", "iteration_failed", "iteration_timed_out"}
+    wishes = {"paused", "resumed", "run_requested"}
+    before = await _page(ask, until=start.seq, order="desc", limit=200, type=",".join(sorted(ends | wishes)))
+    taken_up = await _page(ask, until=start.seq, order="desc", limit=20, type=EventType.LOOP_STARTED)
+    earlier = sorted({event.seq: event for event in (*before, *taken_up)}.values(), key=lambda event: event.seq)
+    events, since = [start], start.seq
+    while not any(event.type in ends and event.iteration == iteration for event in events):
+        page = await _page(ask, since=since, limit=PAGE, type=",".join(map(str, EventType)))
+        if not page:
+            break
+        since = page[-1].seq
+        events += [event for event in page if event.run == LOOP_RUN]
+    return Recording.of([event for event in earlier if event.seq < start.seq] + events, iteration)
+
+
+async def _last(ask: Caller) -> int:
+    ends = f"{EventType.ITERATION_FINISHED},{EventType.ITERATION_FAILED},{EventType.ITERATION_TIMED_OUT}"
+    own = [event for event in await _page(ask, order="desc", limit=50, type=ends) if event.run == LOOP_RUN]
+    if not own:
+        raise NotFoundError(
+            f"Agent {ask.name} has not finished an iteration", hint=f"kaos agent wait {ask.name} --iterations 1"
+        )
+    return own[0].iteration
+
+
+async def _start(ask: Caller, iteration: int) -> Event | None:
+    """Where the iteration begins; from the newest back, since those are asked for most."""
+    until: int | None = None
+    while True:
+        given = {"until": until} if until is not None else {}
+        page = await _page(ask, order="desc", limit=PAGE, type=EventType.ITERATION_STARTED, **given)
+        for event in page:
+            if event.run == LOOP_RUN and event.iteration == iteration:
+                return event
+        seqs = [event.seq for event in page]
+        if not seqs or (until is not None and min(seqs) >= until):
+            return None
+        until = min(seqs) - 1
+
+
+async def _page(ask: Caller, **params: Any) -> list[Event]:
+    body = await ask.json("GET", "/memory/events", params={key: str(value) for key, value in params.items()})
+    return [Event.from_json(value) for value in body.get("events") or ()]
+
+
+def _card(name: str, report: Report, saved: str | None) -> Card:
+    fields = [
+        ("iteration", str(report.iteration)),
+        ("events", f"{report.events} of {report.recorded} the same"),
+        ("calls", f"{report.model_calls} model, {report.tool_calls} tool, none over the network"),
+        *(("not checked", what) for what in report.unchecked),
+        *([("saved", saved)] if saved else []),
+    ]
+    found = report.divergence
+    if found is None:
+        return Card("replay", name, "the same again", Tone.DONE, tuple(fields), ())
+    lines = (
+        Line(Tone.FAILED, f"event {found.seq}", found.where or "the event itself"),
+        Line(Tone.WAITING, "recorded", str(found.recorded)),
+        Line(Tone.WAITING, "now", str(found.now) + (f": {found.explanation}" if found.explanation else "")),
+    )
+    return Card("replay", name, "diverges", Tone.FAILED, tuple(fields), lines)
