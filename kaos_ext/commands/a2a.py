@@ -93,4 +93,6 @@ def _said(task: dict[str, Any]) -> list[tuple[str, str]]:
 def _chat(name: str, task: dict[str, Any]) -> Reply:
     state = _state(task)
     messages = tuple(Message("agent" if role == "agent" else "user", text) for role, text in _said(task))
-    return Reply(name, messages, state, TONE.get(state, Tone.QUIET), str(task.get("id") or ""))
+    why = (task.get("status") or {}).get("message")
+    said = f"{state}: {why}" if state in ("failed", "canceled", "rejected") and isinstance(why, str) and why else state
+    return Reply(name, messages, said, TONE.get(state, Tone.QUIET), str(task.get("id") or ""))

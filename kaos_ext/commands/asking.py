@@ -139,9 +139,11 @@ async def _streamed(
                 if event.data == "[DONE]":
                     break
                 chunk = json.loads(event.data)
-                if chunk.get("error"):
+                error = chunk.get("error")
+                if error:
+                    why = error.get("message") if isinstance(error, dict) else error
                     raise ServiceError(
-                        f"Agent {name} failed: {chunk['error']}", status=200, hint=f"kaos agent logs {name}"
+                        f"Agent {name} failed: {why or error}", status=200, hint=f"kaos agent logs {name}"
                     )
                 piece = str(((chunk.get("choices") or [{}])[0].get("delta") or {}).get("content") or "")
                 progress = _progress(piece)

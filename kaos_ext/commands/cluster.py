@@ -186,10 +186,15 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     change = await asyncio.to_thread(remove_context, config)
     if delete:
         await stop_cluster(name, delete_state=True)
-    progress.to("cluster", StepState.DONE, "stopped")
-    context = f"context {change.context} is current again" if change.context else "no context is current"
+    progress.to("cluster", StepState.DONE, "stopped" if stopped else "was not running")
+    if change.context == change.previous:
+        context = ""
+    elif change.context:
+        context = f"; context {change.context} is current again"
+    else:
+        context = "; no context is current"
     state = "its state is deleted" if delete else "its state is kept"
-    said = f"Stopped cluster '{name}'; {state}; {context}"
+    said = f"{'Stopped cluster' if stopped else 'There was nothing to stop of cluster'} '{name}'; {state}{context}"
     data = {"name": name, "stopped": stopped, "deleted": delete, "context": change.context}
     return Result(Done(said, "" if delete else "kaos up"), data)
 
@@ -224,10 +229,12 @@ async def status(session: Session, *, cluster: str | None) -> Result:
     fields = [(label, str(there[label])) for label in shown if there.get(label)]
     fields += [(label, _said(count)) for label, count in (there.get("objects") or {}).items()]
     reachable = bool(there.get("reachable"))
-    state = "answers" if reachable else "does not answer" if there.get("context") else "none"
+    if not there.get("context"):
+        fields = []
+    state = "answers" if reachable else "does not answer" if there.get("context") else "no context is current"
     card = Card(
         "cluster",
-        str(there.get("context") or "none"),
+        str(there.get("context") or ""),
         state,
         Tone.DONE if reachable else Tone.FAILED,
         tuple(fields),

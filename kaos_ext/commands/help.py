@@ -13,9 +13,12 @@ from kaos_ext.views.columns import aligned
 HEAD = "kaos: autonomous agents on Kubernetes, on a cluster of this machine or any other"
 START = (
     "kaos up",
-    "kaos modelapi deploy my-api --mode Proxy --wait",
+    "kaos modelapi deploy my-api --provider openai --api-secret openai-key:token --wait",
     'kaos agent deploy my-agent --modelapi my-api --model gpt-4o --autonomous "Check and report" --wait',
     "kaos agent watch my-agent",
+    "or, without a key:",
+    "kaos samples deploy 1-simple-echo-agent --wait",
+    "kaos -n kaos-simple agent invoke simple-agent -m hello",
 )
 
 
@@ -35,7 +38,7 @@ def _of_group(topic: Sequence[str]) -> str:
     lines.append(aligned(list(grammar.children(topic).items()), indent="  ", gap="   "))
     lines += ["", "every verb:", _flags(grammar.GLOBALS)]
     if group is None:
-        lines += ["", "to begin with:", *(f"  {line}" for line in START)]
+        lines += ["", "to begin with:", *(f"  {line}" if line.startswith("kaos") else line for line in START)]
     lines += ["", f"more: {begin} VERB --help"]
     return "\n".join(lines)
 

@@ -15,8 +15,10 @@ from kaos_ext.commands.grammar import closest
 from kaos_ext.commands.kinds import MCPSERVER
 from kaos_ext.commands.result import Answer, Plain, Result
 from kaos_ext.commands.session import Session
+from kaos_ext.commands.system import registered
 from kaos_ext.kube.lines import ServerEvents
 from kaos_ext.kube.objects import Object
+from kaos_ext.model import names
 from kaos_ext.model.errors import KaosError, UnknownNameError, UsageError
 from kaos_ext.views import Table
 
@@ -54,8 +56,23 @@ async def deploy(
             raise UsageError("--params and --params-file exclude each other", hint="leave one out")
         params = read_text(params_file)
     item = common.manifest(MCPSERVER, name, spec_of(runtime, params, image, sa, env))
+    if runtime not in (None, PYTHON, CUSTOM) and not dry_run:
+        await _check_runtime(session, str(runtime))
     success = f"Deployed MCPServer '{name}' with runtime '{item['spec']['runtime']}'"
     return await common.deploy(session, MCPSERVER, item, success, wait=wait, wait_timeout=wait_timeout, dry_run=dry_run)
+
+
+async def _check_runtime(session: Session, runtime: str) -> None:
+    """Against the registry, where it can be seen; what it holds is its owner's business, so the operator judges."""
+    kube = await session.kube()
+    try:
+        known = [*await registered(kube, names.SYSTEM_NAMESPACE), CUSTOM]
+    except KaosError:
+        return
+    if runtime not in known:
+        meant = closest(runtime, known)
+        hint = f"did you mean `{meant}`?" if meant else f"there are: {', '.join(sorted(known))}"
+        raise UnknownNameError(f"there is no MCP runtime `{runtime}`", hint=hint)
 
 
 def read_text(file: str) -> str:

@@ -154,9 +154,9 @@ def _unknown_word(path: tuple[str, ...], word: str) -> UsageError:
     if word.startswith("-"):
         return UsageError(f"{word} needs a verb before it", hint=f"{begin} --help")
     meant = grammar.closest(word, known)
-    what = "verb" if not path else f"verb of `{begin}`"
+    said = f"there is no verb `{word}`" if not path else f"`{begin}` has no verb `{word}`"
     hint = f"did you mean `{begin} {meant}`?" if meant else f"one of: {', '.join(known)}"
-    return UsageError(f"there is no {what} `{word}`", hint=hint)
+    return UsageError(said, hint=hint)
 
 
 def _parse_verb(verb: Verb, words: list[str]) -> dict[str, Value]:

@@ -87,4 +87,5 @@ class Reply(Chat):
 
     def text(self) -> str:
         answers = [message.text for message in self.messages if message.role == "agent"]
-        return answers[-1] if answers else f"{self.name}: {self.state or 'no answer'} {self.right}".rstrip()
+        about = f" ({self.right})" if self.right else ""
+        return answers[-1] if answers else f"{self.name}: {self.state or 'no answer'}{about}"

@@ -53,18 +53,24 @@ async def status(session: Session) -> Result:
 
 async def runtimes(session: Session) -> Result:
     """The registry as it is in the cluster, so that entries of its owner show."""
-    import yaml
-
     kube = await session.kube()
-    found = await get_or_none(kube, CONFIGMAPS, names.MCP_RUNTIMES, kube.namespace)
-    if found is None:
-        raise not_installed(kube)
-    entries = (yaml.safe_load((found.get("data") or {}).get("runtimes.yaml") or "") or {}).get("runtimes") or {}
+    entries = await registered(kube, kube.namespace)
     rows = tuple(
         (name, str(entry.get("type") or ""), str(entry.get("description") or ""), str(entry.get("image") or ""))
         for name, entry in entries.items()
     )
     return Result(Table("MCP runtimes", ("name", "type", "description", "image"), rows), {"runtimes": entries})
+
+
+async def registered(kube: KubeClient, namespace: str) -> dict[str, Any]:
+    """The entries of the registry by name."""
+    import yaml
+
+    found = await get_or_none(kube, CONFIGMAPS, names.MCP_RUNTIMES, namespace)
+    if found is None:
+        raise not_installed(kube)
+    entries = (yaml.safe_load((found.get("data") or {}).get("runtimes.yaml") or "") or {}).get("runtimes") or {}
+    return dict(entries)
 
 
 async def install(session: Session, *, wait: bool, wait_timeout: float) -> Result:

@@ -164,6 +164,28 @@ async def test_an_error_of_the_agent_is_told_in_its_words(machine: Machine, valu
     assert caught.value.status == 502 and caught.value.hint == "kaos agent logs a"
 
 
+async def test_a_task_that_failed_says_why(machine: Machine) -> None:
+    task = {"id": "task_1", "status": {"state": "failed", "message": "the model server answered 503"}}
+    Agent(machine, **{"/": {"jsonrpc": "2.0", "id": 1, "result": task}})
+    result = await machine.kaos("agent a2a send a --message hi")
+    assert result.view.text() == "a: failed: the model server answered 503 (task_1)"
+
+
+async def test_a_stream_that_breaks_off_with_an_error_says_the_error(machine: Machine) -> None:
+    Agent(machine)
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield b'data: {"error": {"message": "the model server answered 503", "type": "agent_error"}}\n\n'
+
+    async def answer(request: Request, path: str) -> FakeResponse:
+        return StreamResponse(stream(), "text/event-stream")
+
+    machine.cluster.services["agent-a"] = answer
+    with pytest.raises(ServiceError, match=r"^Agent a failed: the model server answered 503$"):
+        async for _ in machine.stream("agent invoke a -m hi --stream"):
+            pass
+
+
 async def test_watching_goes_on_from_the_last_event_after_the_connection_broke(machine: Machine) -> None:
     agent = Agent(machine, **{"/loop": LoopState().to_json(), "/memory/events": {"events": []}})
     end = {"outcome": "Completed", "duration_seconds": 0.1, "totals": Totals(iterations=1).to_json()}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from kaos_ext.kube.objects import Object
-from kaos_ext.model.errors import KaosError, NotReadyError, UsageError
+from kaos_ext.model.errors import KaosError, NotReadyError, UnknownNameError, UsageError
 from kaos_ext.views import Steps
 from tests.commands.conftest import GROUP, Machine
 from tests.kube.fake import status
@@ -107,6 +107,21 @@ async def test_what_cannot_be_is_refused_before_the_cluster_is_asked(machine: Ma
     with pytest.raises(UsageError, match=said) as caught:
         await machine.kaos(line)
     assert caught.value.hint and machine.cluster.requests == []
+
+
+async def test_a_runtime_that_the_registry_does_not_have_is_a_wrong_word(machine: Machine) -> None:
+    registry = {"data": {"runtimes.yaml": "runtimes: {kubernetes: {type: go}, python-string: {type: python}}"}}
+    machine.cluster.put("/api/v1/namespaces/kaos-system/configmaps/kaos-mcp-runtimes", registry)
+    with pytest.raises(UnknownNameError, match="no MCP runtime `kubernets`") as caught:
+        await machine.kaos("mcp deploy e --runtime kubernets")
+    assert caught.value.hint == "did you mean `kubernetes`?" and machine.cluster.writes == []
+    await machine.kaos("mcp deploy e --runtime kubernetes")
+    assert machine.stored("MCPServer", "e")["spec"]["runtime"] == "kubernetes"
+
+
+async def test_where_the_registry_cannot_be_seen_the_operator_judges(machine: Machine) -> None:
+    await machine.kaos("mcp deploy e --runtime own")
+    assert machine.stored("MCPServer", "e")["spec"]["runtime"] == "own"
 
 
 async def test_a_dry_run_is_yaml_of_the_object_and_asks_no_cluster(machine: Machine) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kaos_ext.cluster.config import ClusterConfig
+
 pytestmark = pytest.mark.process
 
 KAOS = Path(sys.executable).parent / "kaos"
@@ -98,6 +100,17 @@ def test_an_ephemeral_cluster_is_one_of_its_own_and_leaves_nothing(kaos: Run, en
         stopped = kaos("--kubeconfig", made["kubeconfig"], "down")
     assert made["name"] in stopped.stdout and not Path(made["kubeconfig"]).parent.exists()
     assert [c["name"] for c in json.loads(kaos("status", "--json").stdout)["clusters"]] == ["default"]
+
+
+def test_a_cluster_that_does_not_run_is_not_said_to_have_been_stopped(kaos: Run, environment: dict[str, str]) -> None:
+    state = Path(environment["KAOS_HOME"]) / "clusters" / "asleep"
+    state.mkdir()
+    ClusterConfig(root=state, name="asleep", port=1, octet=70).save()
+    stopped = kaos("down", "asleep")
+    assert stopped.stdout.startswith("✅ There was nothing to stop of cluster 'asleep'; its state is kept\n")
+    assert "was not running" in stopped.stderr
+    kaos("down", "asleep", "--delete")
+    assert not state.exists() and json.loads(kaos("status", "--json").stdout)["current"]["context"] == "kaos-default"
 
 
 def test_status_counts_in_numbers(kaos: Run) -> None:

@@ -26,6 +26,7 @@ def values(line: str) -> dict[str, Any]:
     ("line", "said", "hint"),
     [
         ("agnet list", "no verb `agnet`", "kaos agent"),
+        ("agent lst", "`kaos agent` has no verb `lst`", "kaos agent list"),
         ("agent deplo a", "`deplo`", "kaos agent deploy"),
         ("agent a2a snd x", "`snd`", "kaos agent a2a send"),
         ("agent list --al-namespaces", "no flag --al-namespaces", "--all-namespaces"),
