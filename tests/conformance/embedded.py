@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,25 @@ class Embedded:
         return {**kept, "KUBECONFIG": str(self.kubeconfig)}
 
 
+@asynccontextmanager
+async def embedded_async(images: dict[str, Any] | None = None) -> AsyncIterator[ClusterConfig]:
+    home = Path(tempfile.mkdtemp(prefix="conformance-"))
+    with patch.dict(os.environ, {"KAOS_HOME": str(home), "KUBECONFIG": str(home / "kubeconfig")}):
+        try:
+            handle = await start_cluster("default", images={"images": IMAGES if images is None else images})
+            add_context(handle.config)
+            yield handle.config
+        finally:
+            await stop_cluster("default", delete_state=True)
+            shutil.rmtree(home, ignore_errors=True)
+
+
 @contextmanager
 def embedded(images: dict[str, Any] | None = None) -> Iterator[Embedded]:
-    home = Path(tempfile.mkdtemp(prefix="conformance-"))
-    kubeconfig = home / "kubeconfig"
-    with patch.dict(os.environ, {"KAOS_HOME": str(home), "KUBECONFIG": str(kubeconfig)}):
+    with asyncio.Runner() as runner:
+        context = embedded_async(images)
+        config = runner.run(context.__aenter__())
         try:
-            handle = asyncio.run(start_cluster("default", images={"images": IMAGES if images is None else images}))
-            add_context(handle.config)
-            yield Embedded(handle.config, kubeconfig)
+            yield Embedded(config, Path(os.environ["KUBECONFIG"]))
         finally:
-            asyncio.run(stop_cluster("default", delete_state=True))
-            shutil.rmtree(home, ignore_errors=True)
+            runner.run(context.__aexit__(None, None, None))
