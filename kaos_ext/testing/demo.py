@@ -1,85 +1,63 @@
 """`make demo`: the main job, seen from outside.
 
-A cluster of its own in a temporary folder, `notebooks/01-autonomous-agent.ipynb` through papermill, what the agent did,
-where the executed notebook and its page lie, and the proof that nothing is left running. Exit status 1 if any of it
-fails.
+`notebooks/01-autonomous-agent.ipynb` as `kaos test` runs it, on a cluster of its own: each cell as it is done, what the
+agent did, where the executed notebook and its page lie, and what was found; nothing is left running. Exit status 1 if
+anything is red.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from kaos_ext.model.errors import KaosError
-from kaos_ext.testing.leftovers import wait_until_none
-from kaos_ext.testing.papermill import Run, run_notebook
-
-AGENT_VIEW = "application/vnd.kaos.agent.v1+json"
-CLUSTER = "demo"
+from kaos_ext.testing.cases import Case
+from kaos_ext.testing.findings import ASKS, Report, Verdict
+from kaos_ext.testing.liveview import MIMETYPE as AGENT_VIEW
+from kaos_ext.testing.reading import MARKS, report_text
+from kaos_ext.testing.runner import run_case
 
 
 def main() -> int:
     root = Path(__file__).parents[2]
     notebook = root / "notebooks" / "01-autonomous-agent.ipynb"
-    out = root / "out"
-    home = Path(tempfile.mkdtemp(prefix="kaos-demo-"))
-    os.environ.update(KAOS_HOME=str(home), KUBECONFIG=str(home / "kubeconfig"))
-    # Test settings of the caller must not slow down or change what is shown.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     # Whoever ends this, ends the cluster as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Test settings of the caller must not slow down or change what is shown.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     print(f"running {notebook.relative_to(root)} on a cluster of its own", flush=True)
-    run: Run | None = None
-    try:
-        run = run_notebook(notebook, out, {"cluster": CLUSTER}, say=lambda line: print(line, flush=True))
-    finally:
-        problems = end(home)
-    told = tell(run)
-    for line in told:
+    report = asyncio.run(run_case(Case(notebook), say=lambda line: print(line, flush=True)))
+    for line in tell(report):
         print(line)
-    if run.error:
-        problems.insert(0, f"the notebook failed: {run.error}")
-    print(f"\nnotebook  {run.executed}\npage      {run.html}")
-    for problem in problems:
-        print(f"✗ {problem}", file=sys.stderr)
-    if not problems:
-        print("✓ the cluster is down and nothing is left running")
-    return 1 if problems else 0
+    for place in write(root / "out", notebook.name, report):
+        print(place)
+    if not report.green:
+        print(report_text(report), file=sys.stderr)
+        return 1
+    for verdict in Verdict:
+        print(f"{MARKS[report.state(verdict)]} {report.unasked.get(verdict) or ASKS[verdict]}")
+    return 0
 
 
-def end(home: Path) -> list[str]:
-    """Stop the cluster, delete its state; what is left is a problem."""
-    problems = []
-    try:
-        asyncio.run(_down())
-    except KaosError as error:
-        problems.append(f"down: {error.message}")
-    left = wait_until_none(home)
-    problems += [f"still running: {process}" for process in left]
-    if not left:
-        shutil.rmtree(home, ignore_errors=True)
-    return problems
+def write(out: Path, name: str, report: Report) -> list[str]:
+    """The executed notebook and its page; the lines that say where."""
+    import nbformat
+
+    if report.executed is None:
+        return []
+    out.mkdir(parents=True, exist_ok=True)
+    executed, page = out / name, (out / name).with_suffix(".html")
+    nbformat.write(report.executed, executed)
+    page.write_text(report.html, encoding="utf-8")
+    return ["", f"notebook  {executed}", f"page      {page}", ""]
 
 
-async def _down() -> None:
-    from kaos_ext.commands.parse import parse
-    from kaos_ext.commands.run import run
-    from kaos_ext.commands.session import Session
-
-    async with Session() as session:
-        await run(session, parse(["down", CLUSTER, "--delete"]))
-
-
-def tell(run: Run) -> list[str]:
+def tell(report: Report) -> list[str]:
     """What the agent did, from the last state of its live view in the executed notebook."""
-    views: list[dict[str, Any]] = list(run.shown(AGENT_VIEW))
+    views = shown(report.executed)
     if not views:
         return ["", "the notebook shows no agent"]
     last = max(views, key=lambda view: int(view["iteration"]))
@@ -90,6 +68,13 @@ def tell(run: Run) -> list[str]:
     lines += [f"  {event['what']:<12} {event['detail']}" for event in last["events"][-5:]]
     lines.append(f"  last   {last['last_answer']}")
     return lines
+
+
+def shown(executed: Any) -> list[dict[str, Any]]:
+    """The agents' live views of an executed notebook, in order."""
+    cells = [] if executed is None else executed.cells
+    outputs = (output for cell in cells for output in cell.get("outputs", ()))
+    return [output["data"][AGENT_VIEW] for output in outputs if AGENT_VIEW in output.get("data", {})]
 
 
 if __name__ == "__main__":
