@@ -168,7 +168,10 @@ class Log:
 
     def set_meta(self, key: str, value: str) -> None:
         with self._writing:
-            self._writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            try:
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            except sqlite3.Error as error:
+                raise _translated(self.path, error) from error
 
     def checkpoint(self) -> None:
         """Move what is committed from the write-ahead file into the database, as far as readers allow.

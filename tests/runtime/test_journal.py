@@ -10,7 +10,7 @@ import pytest
 
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent import journal as module
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.runtime.agent.journal import SCHEMA, Journal, Retention
 from kaos_ext.store import Log, Sync
 
 
@@ -95,9 +95,8 @@ async def test_following_gives_what_there_is_and_then_what_comes(log: Log) -> No
 
 
 def test_trimming_keeps_what_the_loop_goes_on_from(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEEP_EVENTS", 50)
     monkeypatch.setattr(module, "TRIM_EVERY", 20)
-    journal = Journal(log)
+    journal = Journal(log, retention=Retention(events=50))
     for number in range(1, 9):
         journal.record([said("goal", iteration=number), end(number)])
     for number in range(100):

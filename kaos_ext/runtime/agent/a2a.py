@@ -15,9 +15,10 @@ from aiohttp import web
 
 from kaos_ext.model.errors import NotFoundError
 from kaos_ext.runtime.agent.service import AgentService, new_session
-from kaos_ext.runtime.agent.tasks import Task, TaskMessage
+from kaos_ext.runtime.agent.tasks import Task, TaskMessage, TaskState
 
 PARSE, INVALID_REQUEST, NO_METHOD, BAD_PARAMS, INTERNAL, NO_TASK = -32700, -32600, -32601, -32602, -32603, -32001
+DECISIONS = {"approve": True, "approved": True, "yes": True, "decline": False, "declined": False, "no": False}
 BUDGETS = ("maxIterations", "maxRuntimeSeconds", "maxToolCalls", "intervalSeconds")
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,9 @@ class A2A:
         text = _text(message)
         if not text:
             raise RpcError(BAD_PARAMS, "Message must contain text content")
+        id = message.get("taskId") or params.get("taskId")
+        if isinstance(id, str) and id:
+            return rendered(await self._decided(id, text))
         configuration = params.get("configuration")
         configuration = configuration if isinstance(configuration, dict) else {}
         named = params.get("contextId") or params.get("sessionId") or message.get("contextId")
@@ -92,6 +96,17 @@ class A2A:
             metadata=metadata if isinstance(metadata, dict) else {},
         )
         return rendered(task)
+
+    async def _decided(self, id: str, text: str) -> Task:
+        """A message to a task that waits for a person is that person's decision."""
+        task = self._service.task(id)
+        if task.state is not TaskState.INPUT_REQUIRED:
+            raise RpcError(BAD_PARAMS, f"Task {id} is {task.state}: it takes no message")
+        word, _, reason = text.strip().partition(" ")
+        granted = DECISIONS.get(word.strip(".,:!").lower())
+        if granted is None:
+            raise RpcError(BAD_PARAMS, "The task waits for approval of a tool call: answer approve, or decline")
+        return await self._service.answer_task(id, granted=granted, by="a2a", reason=reason.strip())
 
     async def _get(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return rendered(self._service.task(_id(params)))

@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -40,7 +41,9 @@ async def run(shell: Shell, settings: Settings) -> None:
     folder = settings.state_dir or Path(tempfile.mkdtemp(prefix="kaos-agent-"))
     try:
         path = folder / LOG_FILE
-        journal = await Journal.open(path, settings.secrets, waiting=waiting, stopping=shell.stopping)
+        journal = await Journal.open(
+            path, settings.secrets, retention=settings.retention, waiting=waiting, stopping=shell.stopping
+        )
         if journal is None:
             return
         try:
@@ -56,6 +59,7 @@ async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Jou
     async with aiohttp.ClientSession(trust_env=False) as session:
         servers = [McpServer(session, name, url) for name, url in settings.mcp_servers]
         equipment = Equipment(journal, _model(settings, session), ToolBox(servers), settings.instructions)
+        equipment = replace(equipment, price=settings.budget.price(settings.model))
         service = AgentService(settings, equipment, shell.stopping)
         service.resume_tasks()
         background = []

@@ -40,7 +40,7 @@ class Chat:
         try:
             state = await self._service.chat(text, session, delegated=delegated)
         except RunFailed as error:
-            return _error(502, str(error), kind="agent_error")
+            return _error(error.status, str(error), kind="agent_error")
         message = {"role": "assistant", "content": state.status.last_response}
         return web.json_response(
             {

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from kaos_ext.loop import Ledger, ledger
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType
 from kaos_ext.runtime.secrets import Redactor
-from kaos_ext.store import LockedError, Log, Row, Schema, Sync, follow
+from kaos_ext.store import LockedError, Log, Row, Schema, StoreError, Sync, follow
 
 SCHEMA = Schema(
     columns=(
@@ -32,28 +34,64 @@ SCHEMA = Schema(
     ),
     indexes=(("run", "id"), ("session", "id"), ("type", "id")),
 )
-KEEP_EVENTS = 200_000
 TRIM_EVERY = 10_000
 CHECKPOINT_EVERY = 1_000
 LOCK_POLL_SECONDS = 0.1
+log = logging.getLogger(__name__)
+LEDGER = "ledger"
+KEPT_TYPES = (EventType.SESSION_STARTED, EventType.RUN_REQUESTED)
+"""What an agent has to know however long ago it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much is kept; 0 is everything."""
+
+    events: int = 200_000
+    """Of all runs and sessions together."""
+    age_seconds: float = 0
+    sessions: int = 0
+    session_events: int = 0
+    """Events of one session, as memory shows them."""
 
 
 class Journal:
-    def __init__(self, log: Log, secrets: Iterable[str] = (), *, clock: Callable[[], float] = time.time) -> None:
+    ledger: Ledger = Ledger()
+    """What the agent has spent, all runs together: the fold of everything recorded."""
+
+    def __init__(
+        self,
+        log: Log,
+        secrets: Iterable[str] = (),
+        *,
+        retention: Retention | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._log = log
+        self._retention = retention or Retention()
         self._redactor = Redactor(secrets)
         self._clock = clock
         self._sessions = {str(row["session"]) for row in log.select("type = ?", (EventType.SESSION_STARTED,))}
+        self._touched: set[str] = set()
+        """Sessions with new events since the last trim."""
         self._since_trim = self._since_checkpoint = 0
+        self.ledger = self._spending()
 
     @classmethod
     async def open(
-        cls, path: Path, secrets: Iterable[str], *, waiting: Callable[[str], None], stopping: asyncio.Event
+        cls,
+        path: Path,
+        secrets: Iterable[str],
+        *,
+        retention: Retention | None = None,
+        waiting: Callable[[str], None],
+        stopping: asyncio.Event,
     ) -> Journal | None:
         """Open the log, waiting while another process writes it; None when told to stop meanwhile."""
         while not stopping.is_set():
             try:
-                return cls(Log.open(path, SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False), secrets)
+                opened = Log.open(path, SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False)
+                return cls(opened, secrets, retention=retention)
             except LockedError as error:
                 waiting(str(error))
             try:
@@ -70,8 +108,24 @@ class Journal:
         started = [Event(EventType.SESSION_STARTED, session=name, time=event.time) for name, event in fresh.items()]
         ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
         self._sessions.update(fresh)
+        if self._retention.session_events:
+            self._touched.update(event.session for event in events if event.session)
+        recorded = [replace(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
+        for event in recorded:
+            self.ledger = ledger.fold(self.ledger, event)
         self._tidy(len(ids))
-        return [replace(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
+        return recorded
+
+    def _spending(self) -> Ledger:
+        """What was spent, from the last summary on; trimmed events are in it."""
+        kept = self._log.meta(LEDGER)
+        found = Ledger() if kept is None else Ledger.from_json(json.loads(kept))
+        for row in self._log.select("id > ?", (found.seq,)):
+            found = ledger.fold(found, _event(row))
+        return found
+
+    def _keep_spending(self) -> None:
+        self._log.set_meta(LEDGER, json.dumps(self.ledger.to_json()))
 
     def written(self, text: str) -> str:
         """A text as it is written down: without secret values."""
@@ -94,17 +148,61 @@ class Journal:
     def _tidy(self, appended: int) -> None:
         self._since_checkpoint += appended
         self._since_trim += appended
-        if self._since_checkpoint >= CHECKPOINT_EVERY:
-            self._since_checkpoint = 0
-            self._log.checkpoint()
-        if self._since_trim >= TRIM_EVERY:
-            self._since_trim = 0
-            # What the resident loop goes on from after a restart is kept however old it is.
-            first = self._start_of(LOOP_RUN, DIGEST_ITERATIONS)
-            self._log.trim(
-                "id < ? AND type <> ? AND NOT (run = ? AND id > ?)",
-                (self._log.last_id - KEEP_EVENTS, EventType.SESSION_STARTED, LOOP_RUN, first),
-            )
+        try:
+            if self._since_checkpoint >= CHECKPOINT_EVERY:
+                self._since_checkpoint = 0
+                self._keep_spending()
+                self._log.checkpoint()
+            if self._since_trim >= self._trim_every():
+                self._since_trim = 0
+                self._keep_spending()
+                self._trim()
+        except StoreError as error:
+            # The events are on record; tidying is for later.
+            log.warning("the journal cannot be tidied up: %s", error)
+
+    def _trim_every(self) -> int:
+        """Often enough that a small limit is not exceeded by much."""
+        kept = self._retention
+        limits = [limit for limit in (kept.events, kept.session_events) if limit]
+        return min([TRIM_EVERY, *(max(100, limit) for limit in limits)])
+
+    def _trim(self) -> None:
+        # What the resident loop and open tasks go on from after a restart is kept however old it is.
+        runs = [LOOP_RUN, *self._open_runs()]
+        firsts = {run: self._start_of(run, DIGEST_ITERATIONS) if run == LOOP_RUN else 0 for run in runs}
+        kept, types = self._retention, ", ".join("?" * len(KEPT_TYPES))
+        spared = " AND ".join([f"type NOT IN ({types})", *("NOT (run = ? AND id > ?)" for _ in firsts)])
+        values: list[Any] = [*map(str, KEPT_TYPES), *(value for pair in firsts.items() for value in pair)]
+        if kept.events:
+            self._log.trim(f"id < ? AND {spared}", (self._log.last_id - kept.events, *values))
+        if kept.age_seconds:
+            self._log.trim(f"time < ? AND {spared}", (self._clock() - kept.age_seconds, *values))
+        if kept.session_events:
+            for session in self._touched:
+                self._trim_session(session, kept.session_events, spared, values)
+        self._touched.clear()
+        if kept.sessions:
+            for session in self._forgotten():
+                self._log.trim(f"session = ? AND {spared}", (session, *values))
+                self._log.trim("session = ? AND type = ?", (session, EventType.SESSION_STARTED))
+                self._sessions.discard(session)
+
+    def _open_runs(self) -> list[str]:
+        return [run for run in self.ledger.accounts if run != LOOP_RUN]
+
+    def _trim_session(self, session: str, most: int, spared: str, values: Sequence[Any]) -> None:
+        shown = f"session = ? AND +type IN ({', '.join('?' * len(KAOS_TYPES))})"
+        newest = self._log.select(shown, (session, *map(str, KAOS_TYPES)), descending=True, limit=most)
+        if len(newest) == most:
+            self._log.trim(f"session = ? AND id < ? AND {spared}", (session, int(newest[-1]["id"] or 0), *values))
+
+    def _forgotten(self) -> list[str]:
+        """Sessions beyond the most that are kept; the loop's own is never one."""
+        listed = [str(row["session"]) for row in self._log.select("type = ?", (EventType.SESSION_STARTED,))]
+        newest = self._log.select("run = ?", (LOOP_RUN,), descending=True, limit=1)
+        own = {str(row["session"]) for row in newest}
+        return [name for name in listed[: -self._retention.sessions] if name not in own]
 
     @property
     def last(self) -> int:
@@ -112,7 +210,11 @@ class Journal:
 
     @property
     def sessions(self) -> list[str]:
-        return [str(row["session"]) for row in self._log.select("type = ?", (EventType.SESSION_STARTED,))]
+        listed = [str(row["session"]) for row in self._log.select("type = ?", (EventType.SESSION_STARTED,))]
+        if not self._retention.sessions:
+            return listed
+        forgotten = set(self._forgotten())
+        return [name for name in listed if name not in forgotten]
 
     def of_run(self, run: str, *, iterations: int = 0) -> list[Event]:
         """Events of a run, oldest first; with `iterations` from the end of the one that many back."""
@@ -161,6 +263,8 @@ class Journal:
         then only whole iterations, as far as one fits.
         """
         chosen = types or tuple(map(str, KAOS_TYPES))
+        if session and self._retention.session_events and not types:
+            limit = min(limit, self._retention.session_events)
         # For one type its index gives rows in order. For several, SQLite would gather and sort all of their rows;
         # the unary plus makes it go along the log instead, which ends after a page.
         column = "type" if len(chosen) == 1 else "+type"
@@ -198,6 +302,10 @@ class Journal:
             await rows.aclose()
 
     def close(self) -> None:
+        try:
+            self._keep_spending()
+        except StoreError as error:
+            log.warning("the summary of what was spent is not written: %s; it is made anew at the next start", error)
         self._log.checkpoint()
         self._log.close()
 

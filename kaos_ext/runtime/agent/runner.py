@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kaos_ext import loop
-from kaos_ext.loop import AskModel, CallTools, End, Park, PendingCall, Record, RunState, WaitUntil
+from kaos_ext.loop import AskModel, CallTools, End, Message, Park, PendingCall, Record, RunState, WaitUntil
+from kaos_ext.model.budget import Price
 from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
 from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
-from kaos_ext.runtime.agent.model import Model, ModelError, OnText, Question
+from kaos_ext.runtime.agent.model import Answer, Model, ModelError, OnText, Question
 from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
 from kaos_ext.store import StoreError
 
@@ -45,6 +46,8 @@ class Equipment:
     tools: ToolBox
     instructions: str
     clock: Callable[[], float] = time.time
+    price: Price | None = None
+    """Of the model; None when the owner gave none."""
 
 
 class Run:
@@ -74,8 +77,10 @@ class Run:
         while not control.stopping.is_set():
             # A loop without a pause, on answers that need no waiting, must leave room for requests.
             await asyncio.sleep(0)
-            self.state = replace(self.state, suspended=control.suspended)
+            self.state = self._wished(control)
             try:
+                if control.request and control.request != self.state.last_request:
+                    self.record(self._event(EventType.RUN_REQUESTED, {"id": control.request}, 0))
                 for action in loop.decide(self.state, self._with.clock()):
                     if isinstance(action, End):
                         return self.state
@@ -86,6 +91,20 @@ class Run:
                 self.state = loop.interrupted(self.state)
                 await control.wait(STORE_TROUBLE_SECONDS)
         return self.state
+
+    def _wished(self, control: Control) -> RunState:
+        """The state with what is known beside the run's own events: the owner's wishes, and the spending of all."""
+        return replace(
+            self.state,
+            suspended=control.suspended,
+            hold_after=control.hold_after,
+            ledger=self._with.journal.ledger,
+        )
+
+    def answer(self, call: PendingCall, *, granted: bool, content: dict[str, Any]) -> None:
+        """Put a person's decision on a call that waits for one on record."""
+        kind = EventType.APPROVAL_GRANTED if granted else EventType.APPROVAL_DECLINED
+        self.record(self._event(kind, {"tool": call.tool, **content}, self.state.steps, {"call_id": call.id}))
 
     async def _carry_out(self, action: loop.Action, control: Control) -> None:
         match action:
@@ -104,7 +123,7 @@ class Run:
 
     async def _bounded(self, work: Awaitable[None]) -> None:
         """Do one step's work, cut off when the iteration's time is up; any failure is the iteration's end."""
-        end = loop.deadline(self.state)
+        end = loop.deadline(self.state, self._with.clock())
         limit = asyncio.timeout(None if end is None else max(0.0, end - self._with.clock()))
         try:
             async with limit:
@@ -133,11 +152,32 @@ class Run:
         asked["prompt"] = loop.fingerprint(messages, self._with.journal.written)
         if self._with.tools.problems:
             asked["unreachable"] = dict(self._with.tools.problems)
+        self.state = replace(self.state, ledger=self._with.journal.ledger)
+        if not loop.may_ask(self.state, self._with.clock()):
+            return  # Another run spent the rest meanwhile; the next decision says so.
+        asked["reserved"] = reserved = self._reserved(messages)
         self.record(self._event(EventType.MODEL_REQUEST, asked, step))
         spec, status = self.state.spec, self.state.status
         question = Question(messages, tools, status.totals.model_calls, spec.run, status.iteration, step)
         answer = await self._with.model.ask(question, self._on_text)
-        await self._keep(self._event(EventType.MODEL_RESPONSE, answer.to_json(), step))
+        content = answer.to_json()
+        if self._with.price is not None:
+            content["cost"] = round(self._cost(answer, reserved["tokens"]), 9)
+        await self._keep(self._event(EventType.MODEL_RESPONSE, content, step))
+
+    def _reserved(self, messages: Sequence[Message]) -> dict[str, float]:
+        """What a call costs at least, as far as can be known before it: its prompt."""
+        tokens = loop.estimated_tokens(sum(len(message.text) for message in messages))
+        if self._with.price is None:
+            return {"tokens": tokens}
+        return {"tokens": tokens, "cost": round(self._with.price.cost(tokens, 0), 9)}
+
+    def _cost(self, answer: Answer, reserved: float) -> float:
+        assert self._with.price is not None
+        usage = answer.usage
+        if usage.get("prompt_tokens") is None and usage.get("completion_tokens") is None:
+            return self._with.price.cost(int(reserved), loop.estimated_tokens(len(answer.text)))
+        return self._with.price.cost(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
 
     def _instructions(self) -> str:
         problems = self._with.tools.problems
@@ -148,6 +188,10 @@ class Run:
 
     async def _call(self, calls: Sequence[PendingCall]) -> None:
         found = [(call, await self._with.tools.find(call.tool)) for call in calls]
+        # Other runs may have spent meanwhile: what is left now counts.
+        self.state = replace(self.state, ledger=self._with.journal.ledger)
+        within = loop.affordable(self.state, tuple(calls), self._with.clock())
+        found = [(call, tool) for call, tool in found if call in within]
         intents = [self._intent(call, tool) for call, tool in found if not call.intended]
         if intents:
             self.record(*intents, sync=any(not intent.data["repeatable"] for intent in intents))

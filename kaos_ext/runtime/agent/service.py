@@ -16,8 +16,9 @@ from typing import Any
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
 from kaos_ext.loop.state import DIGEST_ITERATIONS
+from kaos_ext.model.budget import Scope
 from kaos_ext.model.errors import KaosError, NotFoundError
-from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopState, Outcome, timestamp
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopState, Outcome, Waiting, timestamp
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.model import OnText
 from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
@@ -25,11 +26,24 @@ from kaos_ext.runtime.agent.settings import Settings
 from kaos_ext.runtime.agent.tasks import Task, TaskState, task_of
 
 LISTED_TASKS = 200
+APPROVAL_POLL_SECONDS = 0.05
 log = logging.getLogger(__name__)
 
 
 class RunFailed(KaosError):
     """A chat request or a task could not be answered."""
+
+    status = 502
+
+
+class ConflictError(KaosError):
+    """What is asked for does not say which one is meant."""
+
+
+class BudgetSpent(RunFailed):
+    """A limit of the budget left no room for the answer."""
+
+    status = 429
 
 
 def new_session() -> str:
@@ -46,19 +60,44 @@ class AgentService:
         self._loop: Run | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._canceling: set[str] = set()
+        self._runs: dict[str, tuple[Run, Control]] = {}
+        """Runs under way in this process."""
         self.control = Control(stopping, suspended=settings.suspended)
 
     @property
     def loop_state(self) -> LoopState:
         return self._loop.state.status if self._loop else LoopState()
 
+    def spending(self) -> dict[str, Any]:
+        """What was spent in each scope of the resident loop, beside its limit."""
+        ledger, now, budget = self.journal.ledger, self._with.clock(), self.settings.budget
+        return {
+            scope.value: {"spent": ledger.spent(scope, LOOP_RUN, now).to_json(), "limit": budget.limit(scope).to_json()}
+            for scope in Scope
+            if scope is not Scope.TASK
+        }
+
     async def run_loop(self) -> None:
         """The resident loop, from where the journal says it stands, until the process is to stop."""
         settings = self.settings
         events = self.journal.of_run(LOOP_RUN, iterations=DIGEST_ITERATIONS)
         session = events[-1].session if events else new_session()
-        spec = RunSpec(settings.goal, LOOP_RUN, session, Repeat.FOREVER, settings.loop_limits)
-        self._loop = run = Run(_folded(spec, events), self._with)
+        spec = RunSpec(
+            settings.goal,
+            LOOP_RUN,
+            session,
+            Repeat.FOREVER,
+            settings.loop_limits,
+            budget=settings.budget,
+            approvals=settings.approvals,
+        )
+        state = _folded(spec, events)
+        # The newest wish may be older than the iterations that are folded; it is not to be granted twice.
+        wishes = self.journal.of_type(EventType.RUN_REQUESTED, limit=1)
+        if wishes and not state.last_request:
+            state = replace(state, last_request=str(wishes[0].content.get("id", "")))
+        self._loop = run = Run(state, self._with)
+        self._runs[LOOP_RUN] = (run, self.control)
         due = loop.due_at(run.state)
         run.record(
             Event(
@@ -98,13 +137,41 @@ class AgentService:
             Repeat.ONCE,
             Limits(max_steps=self.settings.task_limits.max_steps),
             delegated,
+            self.settings.budget,
+            self.settings.approvals,
         )
         history = self.journal.history(session, self.settings.context_limit)
         run = Run(loop.begin(spec), self._with, history=history, on_text=on_text, on_call=on_call)
         # Somebody waits: it is finished, within the grace of requests, even while the process stops.
-        state = await run.drive(Control(asyncio.Event()))
+        state = await self._drive(run, Control(asyncio.Event()))
         _check(state)
         return state
+
+    async def _drive(self, run: Run, control: Control) -> RunState:
+        self._runs[run.state.spec.run] = (run, control)
+        try:
+            return await run.drive(control)
+        finally:
+            del self._runs[run.state.spec.run]
+
+    def waiting(self) -> list[tuple[str, Waiting]]:
+        """The tool calls that wait for a person, with the run each belongs to."""
+        return [(name, call) for name, (run, _) in self._runs.items() for call in run.state.status.approvals]
+
+    def answer(self, id: str, *, run: str = "", granted: bool, by: str, reason: str) -> tuple[str, Waiting]:
+        """Approve or decline a call that waits; without an id the only one there is."""
+        found = [(name, call) for name, call in self.waiting() if id in ("", call.id) and run in ("", name)]
+        if not found:
+            raise NotFoundError(f"no tool call {id} waits for approval" if id else "no tool call waits for approval")
+        if len(found) > 1:
+            listed = ", ".join(f"{name}/{call.id} ({call.tool})" for name, call in found)
+            raise ConflictError(f"several tool calls wait: {listed}", hint="name the call, and its run")
+        name, waiting = found[0]
+        driven, control = self._runs[name]
+        call = next(call for call in driven.state.pending if call.id == waiting.id)
+        driven.answer(call, granted=granted, content={"by": by, "reason": reason})
+        control.wake()
+        return name, waiting
 
     async def submit(
         self,
@@ -126,9 +193,26 @@ class AgentService:
         )
         work = self._begin(id)
         if not autonomous:
-            # Whoever asked may go away; the task is on record and goes on.
-            await asyncio.wait([work])
+            await self._settled(id, work)
         return self.task(id)
+
+    async def answer_task(self, id: str, *, granted: bool, by: str, reason: str) -> Task:
+        """Decide what a task waits for, and wait as whoever sent it did."""
+        call = next((call for run, call in self.waiting() if run == id), None)
+        if call is None:
+            raise NotFoundError(f"Task {id} waits for nothing")
+        self.answer(call.id, run=id, granted=granted, by=by, reason=reason)
+        work = self._tasks.get(id)
+        if work is not None and not self.task(id).autonomous:
+            await self._settled(id, work)
+        return self.task(id)
+
+    async def _settled(self, id: str, work: asyncio.Task[None]) -> None:
+        """Until a task is over or waits for a person. Whoever asked may go away; it is on record and goes on."""
+        while not work.done():
+            if any(run == id for run, _ in self.waiting()):
+                return
+            await asyncio.wait([work], timeout=APPROVAL_POLL_SECONDS)
 
     def task(self, id: str) -> Task:
         task = task_of(self.journal.of_run(id)) if id.startswith("task_") else None
@@ -195,17 +279,22 @@ class AgentService:
         text = task.history[0].text
         repeat = Repeat.UNTIL_DONE if task.autonomous else Repeat.ONCE
         delegated = bool(task.metadata.get("delegation"))
-        spec = RunSpec(text, id, task.session, repeat, self._limits(task), delegated)
+        settings = self.settings
+        spec = RunSpec(
+            text, id, task.session, repeat, self._limits(task), delegated, settings.budget, settings.approvals
+        )
         history = self.journal.history(task.session, self.settings.context_limit, before=events[0].seq)
         run = Run(_folded(spec, events), self._with, history=history)
         if resumed:
             run.record(Event(EventType.LOOP_STARTED, {"goal": text}, session=task.session, run=id))
         # An autonomous task stops at a step and is taken up again; whoever waits for a synchronous one gets it whole.
-        state = await run.drive(Control(self._stopping if task.autonomous else asyncio.Event()))
+        state = await self._drive(run, Control(self._stopping if task.autonomous else asyncio.Event()))
         if not loop.over(state):
             return  # The process stops; the next one goes on.
         if state.status.failures:
             self._end(task, EventType.TASK_FAILED, {"error": state.status.last_error})
+        elif not task.autonomous and (reason := _spent(state)):
+            self._end(task, EventType.TASK_FAILED, {"error": f"the budget {reason} is used up"})
         else:
             self._end(task, EventType.TASK_COMPLETED, {"output": state.status.last_response})
 
@@ -236,6 +325,15 @@ def _folded(spec: RunSpec, events: list[Event]) -> RunState:
 def _check(state: RunState) -> None:
     if state.status.last_outcome == Outcome.FAILED:
         raise RunFailed(state.status.last_error)
+    if reason := _spent(state):
+        raise BudgetSpent(f"the budget {reason} is used up", hint="spec.config.budget says how much there is")
+
+
+def _spent(state: RunState) -> str:
+    """The limit that kept a run from its answer."""
+    if state.exhausted:
+        return state.exhausted
+    return state.status.stop_reason if state.status.last_outcome == Outcome.BUDGET_EXHAUSTED else ""
 
 
 __all__ = ["AgentService", "RunFailed", "TaskState", "new_session"]

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from kaos_ext.loop import Limits
 from kaos_ext.model import podenv
+from kaos_ext.model.approvals import Approvals
+from kaos_ext.model.budget import Budget
 from kaos_ext.model.errors import UsageError
+from kaos_ext.runtime.agent.journal import Retention
 from kaos_ext.runtime.secrets import secret_values
 
 
@@ -40,6 +43,10 @@ class Settings:
     memory: bool = True
     context_limit: int = 6
     secrets: frozenset[str] = frozenset()
+    budget: Budget = field(default_factory=Budget)
+    approvals: Approvals = field(default_factory=Approvals)
+    retention: Retention = field(default_factory=Retention)
+    reports_status: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -50,6 +57,8 @@ class Settings:
         mode = (env.get(podenv.TOOL_CALL_MODE) or "auto").lower()
         if mode not in set(ToolCallMode):
             raise UsageError(f"{podenv.TOOL_CALL_MODE} is {mode!r}", hint="one of auto, native, string")
+        budget = Budget.parse(env.get(podenv.AGENT_BUDGET, ""))
+        budget.check(env.get(podenv.MODEL_NAME, ""))
         control, state = env.get(podenv.AGENT_CONTROL_FILE), env.get(podenv.AGENT_STATE_DIR)
         return cls(
             name=name,
@@ -81,6 +90,15 @@ class Settings:
             memory=env.get(podenv.MEMORY_ENABLED, "true").lower() != "false",
             context_limit=_number(env, podenv.MEMORY_CONTEXT_LIMIT, 6),
             secrets=secret_values(env),
+            budget=budget,
+            approvals=Approvals.parse(env.get(podenv.AGENT_APPROVALS, "")),
+            retention=Retention(
+                events=_number(env, podenv.MEMORY_MAX_EVENTS, Retention().events),
+                age_seconds=_number(env, podenv.MEMORY_MAX_AGE_SECONDS, 0),
+                sessions=_number(env, podenv.MEMORY_MAX_SESSIONS, 0),
+                session_events=_number(env, podenv.MEMORY_MAX_SESSION_EVENTS, 0),
+            ),
+            reports_status=env.get(podenv.AGENT_REPORTS_STATUS, "").lower() == "true",
         )
 
 

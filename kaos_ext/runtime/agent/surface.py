@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from kaos_ext.runtime.agent.a2a import A2A
+from kaos_ext.runtime.agent.approvals import ApprovalDesk
 from kaos_ext.runtime.agent.card import card
 from kaos_ext.runtime.agent.chat import Chat
 from kaos_ext.runtime.agent.memory import Memory
@@ -31,6 +32,8 @@ class Surface:
             ("GET", "/memory/events"),
             ("GET", "/memory/events/stream"),
             ("GET", "/memory/sessions"),
+            ("GET", "/approvals"),
+            ("POST", "/approvals"),
             ("POST", "/v1/chat/completions"),
             ("POST", "/"),
         ):
@@ -39,8 +42,10 @@ class Surface:
     def up(self, service: AgentService) -> None:
         memory = Memory(self._shell, service.journal, enabled=service.settings.memory)
 
+        approvals = ApprovalDesk(service)
+
         async def loop(request: web.Request) -> web.Response:
-            return web.json_response(service.loop_state.to_json())
+            return web.json_response(service.loop_state.to_json() | {"budget": service.spending()})
 
         async def cards(request: web.Request) -> web.Response:
             tools = await service.tools.all(live=True)
@@ -62,6 +67,8 @@ class Surface:
             ("GET", "/memory/events"): memory.events,
             ("GET", "/memory/events/stream"): memory.stream,
             ("GET", "/memory/sessions"): memory.sessions,
+            ("GET", "/approvals"): approvals.waiting,
+            ("POST", "/approvals"): approvals.answer,
             ("POST", "/v1/chat/completions"): Chat(service).handle,
             ("POST", "/"): A2A(service).handle,
         }

@@ -57,6 +57,8 @@ class Task:
     history: tuple[TaskMessage, ...] = ()
     notes: tuple[TaskNote, ...] = ()
     output: str = ""
+    waiting: tuple[str, ...] = ()
+    """Tool calls that wait for a person."""
 
 
 def task_of(events: Iterable[Event]) -> Task | None:
@@ -96,6 +98,15 @@ def _fold(task: Task, event: Event) -> Task:
             return replace(task, history=(*task.history, TaskMessage("agent", text)), output=text)
         case EventType.BUDGET_EXHAUSTED:
             return _noted(task, event, "autonomous.budget.exhausted", {"reason": content.get("reason", "")})
+        case EventType.APPROVAL_REQUESTED:
+            id, tool = str(event.data.get("call_id", "")), str(content.get("tool", ""))
+            task = replace(task, waiting=(*task.waiting, id))
+            task = _moved(task, event, TaskState.INPUT_REQUIRED, f"Waiting for approval of {tool}")
+            asked = {"tool": tool, "arguments": content.get("arguments") or {}, "call_id": id}
+            return _noted(task, event, "user_action_required", asked)
+        case EventType.APPROVAL_GRANTED | EventType.APPROVAL_DECLINED | EventType.APPROVAL_TIMED_OUT:
+            task = replace(task, waiting=tuple(id for id in task.waiting if id != event.data.get("call_id")))
+            return task if task.waiting else _moved(task, event, TaskState.WORKING, "Processing")
         case EventType.TASK_COMPLETED:
             task = _moved(task, event, TaskState.COMPLETED, "Done")
             return _noted(task, event, "task.completed", {"output_preview": task.output[:PREVIEW_CHARACTERS]})

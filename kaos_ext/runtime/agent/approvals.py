@@ -1,0 +1,56 @@
+"""Approvals over HTTP: which tool calls wait for a person, and the person's decision.
+
+`GET /approvals` lists them; `POST /approvals` with `{"decision": "approve" | "decline", "id", "run", "reason", "by"}`
+decides one (`id` and `run` may be left out while only one waits). The decision is on record when the answer is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from kaos_ext.model.errors import NotFoundError
+from kaos_ext.model.events import Waiting
+from kaos_ext.runtime.agent.service import AgentService, ConflictError
+
+DECISIONS = {"approve": True, "decline": False}
+
+
+class ApprovalDesk:
+    def __init__(self, service: AgentService) -> None:
+        self._service = service
+
+    async def waiting(self, request: web.Request) -> web.Response:
+        listed = [_told(run, call) for run, call in self._service.waiting()]
+        return web.json_response({"agent": self._service.settings.name, "approvals": listed, "total": len(listed)})
+
+    async def answer(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+        except ValueError:
+            return _refused(400, "the body is not JSON")
+        decision = body.get("decision") if isinstance(body, dict) else None
+        if decision not in DECISIONS:
+            return _refused(400, "decision must be approve or decline")
+        try:
+            run, call = self._service.answer(
+                str(body.get("id") or ""),
+                run=str(body.get("run") or ""),
+                granted=DECISIONS[decision],
+                by=str(body.get("by") or ""),
+                reason=str(body.get("reason") or ""),
+            )
+        except NotFoundError as error:
+            return _refused(404, str(error))
+        except ConflictError as error:
+            return _refused(409, str(error))
+        return web.json_response({**_told(run, call), "decision": decision})
+
+
+def _told(run: str, call: Waiting) -> dict[str, Any]:
+    return {"run": run, **call.to_json()}
+
+
+def _refused(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=status)
