@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -19,7 +20,12 @@ from kaos_ext.cluster.apiserver.data import table
 MAGIC = b"k8s\x00"
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _META_KINDS = frozenset({"DeleteOptions", "Status", "CreateOptions", "UpdateOptions", "PatchOptions", "ListOptions"})
-_PACKAGES = {"internal.apiserver.k8s.io": "apiserverinternal", "": "core"}
+_PACKAGES = {
+    "internal.apiserver.k8s.io": "k8s.io.api.apiserverinternal",
+    "": "k8s.io.api.core",
+    "apiextensions.k8s.io": "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions",
+    "apiregistration.k8s.io": "k8s.io.kube_aggregator.pkg.apis.apiregistration",
+}
 _INLINED = frozenset(
     {
         "localObjectReference",
@@ -73,8 +79,8 @@ def _decode(body: memoryview) -> dict[str, Any]:
 def _message_of(api_version: str, kind: str) -> str | None:
     group, _, version = api_version.rpartition("/")
     messages = table("protobuf.json.gz")
-    package = _PACKAGES.get(group) or group.partition(".")[0]
-    name = f"k8s.io.api.{package}.{version}.{kind}"
+    package = _PACKAGES.get(group) or f"k8s.io.api.{group.partition('.')[0]}"
+    name = f"{package}.{version}.{kind}"
     if name not in messages and kind in _META_KINDS:
         name = f"{_META}.{kind}"
     return name if name in messages else None
@@ -159,7 +165,8 @@ def _message(name: str, data: memoryview) -> dict[str, Any]:
 
 def _zero_speaks(message: str, field: str, value: Any) -> bool:
     """Whether zero was said by the client: a pointer in Go, or a number or flag that is always written."""
-    go: str = table("golang.json.gz").get(f"io.k8s.{message.removeprefix('k8s.io.')}", {}).get(field, "")
+    type = message.replace("k8s.io.", "io.k8s.", 1).replace("_", "-")
+    go: str = table("golang.json.gz").get(type, {}).get(field, "")
     return go.startswith("*") or (go.startswith("!") and value != "")
 
 
@@ -191,6 +198,9 @@ def _value(kind: str, raw: int | memoryview) -> Any:
         return bytes(raw).decode()
     if kind == "bytes":
         return base64.b64encode(raw).decode()
+    if kind in ("double", "float"):
+        (number,) = struct.unpack("<d" if kind == "double" else "<f", raw)
+        return int(number) if number.is_integer() else number
     if kind in (_TIME, _MICROTIME):
         return _time(raw, micro=kind == _MICROTIME)
     last = kind.rpartition(".")[2]
@@ -205,9 +215,24 @@ def _value(kind: str, raw: int | memoryview) -> Any:
         return json.loads(text) if text else None
     if last in ("Verbs", "ExtraValue"):
         return [bytes(part).decode() for _, part in _fields(raw) if not isinstance(part, int)]
+    if last in _UNIONS:
+        return _union(kind, raw)
     if kind not in table("protobuf.json.gz"):
         raise ProtobufError(f"a message of type {kind} is not known")
     return _message(kind, raw)
+
+
+_UNIONS = frozenset({"JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrStringArray"})
+
+
+def _union(kind: str, raw: memoryview) -> Any:
+    """A schema where JSON has a schema or something else: what is said stands in its place, without a name."""
+    said = _message(kind, raw)
+    if "schema" in said:
+        return said["schema"]
+    if kind.endswith("OrBool"):
+        return bool(said.get("allows"))
+    return said.get("jSONSchemas") or said.get("property") or []
 
 
 def _int32(value: int | memoryview) -> int:
