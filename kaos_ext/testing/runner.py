@@ -14,6 +14,7 @@ import copy
 import importlib
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -100,12 +101,13 @@ class _Run:
         self.findings: list[Finding] = []
         self.skipped: dict[Verdict, str] = {}
         self.baseline = 0.0
+        self.threads: list[threading.Thread] = []
         self.total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
 
     # -- before and after ----------------------------------------------------------------------------------------
 
     async def run(self) -> tuple[Report, str]:
-        was = traces.before(self.place)
+        was = traces.files(self.place)
         warm = asyncio.create_task(asyncio.to_thread(_load))
         async with AsyncExitStack() as stack:
             environment = await self._cluster(stack)
@@ -117,7 +119,7 @@ class _Run:
             pages = await asyncio.to_thread(self._judge, done)
             await ending
         self.findings += await asyncio.to_thread(traces.processes_left, self.place)
-        self.findings += traces.threads_left(was)
+        self.findings += traces.threads_left(self.threads)
         report = Report(
             self.case.name,
             self.case.notebook,
@@ -196,6 +198,7 @@ class _Run:
                 manager, client = await stack.enter_async_context(kernel(self.place, environment, self.python))
             except (RuntimeError, OSError, TimeoutError) as error:
                 raise Infrastructure(f"the kernel did not start: {error}") from error
+            self.threads.append(client.hb_channel)
             if self._starting is not None:
                 await self._starting
             first_baseline = await baseline(client)

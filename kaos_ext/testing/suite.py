@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from kaos_ext.testing.cases import Case
 from kaos_ext.testing.findings import Report
-from kaos_ext.testing.reading import report_text
+from kaos_ext.testing.reading import report_text, times_text
 from kaos_ext.testing.runner import Options, Say, run_case
 
 
@@ -25,7 +25,7 @@ async def run_suite(
             prefix = f"{case.notebook.stem}: " if at_once > 1 else ""
             say(f"{case.name}")
             report = await run_case(case, options, lambda line: say(prefix + line))
-            for line in report_text(report).splitlines():
+            for line in f"{report_text(report)}\n{times_text(report)}".splitlines():
                 say(line)
             return report
 

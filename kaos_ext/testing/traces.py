@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -19,28 +19,21 @@ from kaos_ext.testing.kernels import Place
 from kaos_ext.testing.leftovers import wait_until_none
 
 SECONDS = 4.0
-OURS = ("kaos", "nbclient")
 CHILD_SECONDS = 0.5
+THREAD_SECONDS = 1.0
 _HELPERS = re.compile(r"multiprocessing\.(?:resource_tracker|forkserver)")
 """Helpers of Python's own that end with the kernel."""
 QUIET_NAMES = frozenset({".ipynb_checkpoints", "__pycache__"})
 
 
-@dataclass
-class Before:
-    """How it was before the run."""
-
-    files: frozenset[Path] = frozenset()
-    threads: frozenset[int] = field(default_factory=frozenset)
+def files(place: Place) -> frozenset[Path]:
+    """What there is before the run."""
+    return frozenset(_files(place))
 
 
-def before(place: Place) -> Before:
-    return Before(frozenset(_files(place)), frozenset(thread.ident or 0 for thread in threading.enumerate()))
-
-
-def files_left(place: Place, was: Before) -> list[Finding]:
+def files_left(place: Place, was: frozenset[Path]) -> list[Finding]:
     """Files that the notebook made beside itself or in the temporary folder; asked while its folder is still there."""
-    new = sorted(path for path in _files(place) if path not in was.files)
+    new = sorted(path for path in _files(place) if path not in was)
     return [Finding(Verdict.LEFTOVERS, f"a file is left: {path.relative_to(place.root)}") for path in new]
 
 
@@ -72,14 +65,11 @@ def _process(pid: int, command: str) -> Finding:
     return Finding(Verdict.LEFTOVERS, f"a process is left: {command} (pid {pid}{listens})")
 
 
-def threads_left(was: Before) -> list[Finding]:
-    """Threads of this program with a name of ours that were not there before."""
-    new = [
-        thread
-        for thread in threading.enumerate()
-        if thread.ident not in was.threads and thread.name.lower().startswith(OURS)
-    ]
-    return [Finding(Verdict.LEFTOVERS, f"a thread is left: {thread.name}") for thread in new]
+def threads_left(ours: Iterable[threading.Thread]) -> list[Finding]:
+    """Threads of this run that have not ended with it."""
+    for thread in ours:
+        thread.join(THREAD_SECONDS)
+    return [Finding(Verdict.LEFTOVERS, f"a thread is left: {thread.name}") for thread in ours if thread.is_alive()]
 
 
 def stop(place: Place) -> None:

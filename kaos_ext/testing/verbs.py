@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kaos_ext.commands.result import Result
 from kaos_ext.commands.session import Session
-from kaos_ext.model.errors import UsageError
+from kaos_ext.model.errors import KaosError, UsageError
 from kaos_ext.testing.cases import Case, Proof, find_notebooks, matrix
 from kaos_ext.testing.cases import sample as sampled
 from kaos_ext.testing.findings import Report, Verdict
@@ -17,7 +18,15 @@ from kaos_ext.testing.runner import Options
 from kaos_ext.views import Cell, State, Table, Tone
 
 EVERY = "all"
+NEEDED = ["nbformat", "nbclient", "nbconvert", "papermill", "pytest_notebook", "ipykernel"]
 TONES = {"green": Tone.DONE, "red": Tone.FAILED, "not asked": Tone.QUIET}
+
+
+def _need_extra() -> None:
+    """A base install runs no tests; say what does."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise KaosError(f"testing notebooks needs {', '.join(missing)}", hint='pip install "kaos-ext[test]"')
 
 
 async def test(
@@ -37,6 +46,7 @@ async def test(
     """Run notebooks, plainly and under the proofs that are asked for."""
     from kaos_ext.testing.suite import run_suite
 
+    _need_extra()
     notebooks = find_notebooks(paths)
     python = _python(kernel_python)
     proofs = _proofs(proof, python)
@@ -102,6 +112,7 @@ async def lint(session: Session, *, paths: tuple[str, ...]) -> Result:
     """Look at committed notebooks without running them."""
     from kaos_ext.testing.lint import lint as check
 
+    _need_extra()
     notebooks = find_notebooks(paths)
     found = [broke for notebook in notebooks for broke in check(notebook)]
     rows = tuple((str(broke.notebook), broke.where, broke.rule, broke.cause) for broke in found)
@@ -117,6 +128,7 @@ async def refresh(
     from kaos_ext.testing.refresh import ITS_OWN
     from kaos_ext.testing.refresh import refresh as renew
 
+    _need_extra()
     given = session.options.kubeconfig
     options = Options(kubeconfig=Path(given) if given else None, timeout=timeout)
     rows: list[tuple[Any, ...]] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import threading
 from pathlib import Path
 
 import pytest
 
-from kaos_ext.model.errors import NotFoundError, UsageError
-from kaos_ext.testing import budget
+from kaos_ext.commands.session import Session
+from kaos_ext.model.errors import KaosError, NotFoundError, UsageError
+from kaos_ext.testing import budget, traces, verbs
 from kaos_ext.testing.cases import Case, Proof, find_notebooks, matrix, restart_places, sample
 from kaos_ext.testing.claims import claims
 from kaos_ext.testing.faults import Fault
@@ -16,6 +18,26 @@ from kaos_ext.testing.findings import CellRun
 from kaos_ext.testing.page import check_page, contrast, render
 from kaos_ext.testing.parameters import changed, declared, from_words, parameterised
 from tests.testing.notebooks import CLEAN, code, notebook, printed, shown, written
+
+
+async def test_a_base_install_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "NEEDED", [*verbs.NEEDED, "not_installed_here"])
+    with pytest.raises(KaosError, match="needs not_installed_here") as refused:
+        await verbs.lint(Session(), paths=("x.ipynb",))
+    assert refused.value.hint == 'pip install "kaos-ext[test]"'
+
+
+def test_a_thread_that_goes_on_is_told() -> None:
+    released = threading.Event()
+    thread = threading.Thread(target=released.wait, name="heartbeat")
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(traces, "THREAD_SECONDS", 0.01)
+            assert [f.cause for f in traces.threads_left([thread])] == ["a thread is left: heartbeat"]
+    finally:
+        released.set()
+    assert traces.threads_left([thread]) == []
 
 
 def test_parameters_are_read_as_papermill_reads_them() -> None:
