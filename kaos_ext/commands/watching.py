@@ -19,8 +19,9 @@ from kaos_ext.commands.failures import get_existing
 from kaos_ext.commands.kinds import AGENT
 from kaos_ext.commands.result import Update
 from kaos_ext.commands.session import Session
+from kaos_ext.kube.objects import Object
 from kaos_ext.kube.transport import Unanswered
-from kaos_ext.model.errors import NotFoundError, NotReadyError, UnreachableError
+from kaos_ext.model.errors import KaosError, NotFoundError, NotReadyError, UnreachableError
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState
 from kaos_ext.views import Step, Steps, StepState
 from kaos_ext.views.agent import AgentLive, Link
@@ -112,8 +113,31 @@ async def follow(ask: Caller, name: str, namespace: str) -> AsyncGenerator[tuple
         if (changed.note, changed.link) != (view.note, view.link):
             yield Update(changed, f"◌ {why}", {"waiting": why}), None
         view = changed
-        await asyncio.sleep(min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(failures, 5)))
+        await _pause(ask, why, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(failures, 5)))
         failures += 1
+
+
+async def _pause(ask: Caller, why: str, delay: float) -> None:
+    """Until it is worth asking again: the Agent gets ready or says something else than `why`, or a while has passed.
+
+    Where that is so already (its pod was just replaced), it is asked again after `delay`, so never in a circle.
+    """
+    looks = 0
+
+    def moved(item: Object | None) -> bool:
+        nonlocal looks
+        looks += 1
+        status = (item or {}).get("status") or {}
+        return status.get("ready") is True or str(status.get("message") or "") not in why
+
+    try:
+        await ask.kube.wait(ask.spoken.resource, ask.name, None, moved, LONGEST_BACKOFF)
+    except NotReadyError:
+        return
+    except KaosError:
+        looks = 0
+    if looks <= 1:
+        await asyncio.sleep(delay)
 
 
 async def _recent(ask: Caller, view: AgentLive) -> AgentLive:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from kaos_ext.kube.transport import Request, Unanswered
 from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.model.events import Event, EventType, LoopState, Totals
 from kaos_ext.views.agent import AgentLive
-from tests.commands.conftest import Machine, answering
+from tests.commands.conftest import GROUP, Machine, answering
 from tests.kube.fake import FakeResponse, StreamResponse
 
 CARD = {
@@ -202,6 +204,34 @@ async def test_watching_goes_on_from_the_last_event_after_the_connection_broke(m
     assert isinstance(last, AgentLive) and last.state.iteration == 1 and last.state.last_response == "done"
     streams = [request for request in agent.asked if request.params.get("since")]
     assert [request.params["since"] for request in streams] == ["0", "2"]
+
+
+async def test_watching_an_agent_that_starts_goes_on_the_moment_it_is_ready(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaos_ext.commands.watching.FIRST_BACKOFF", 60.0)
+    monkeypatch.setattr("kaos_ext.commands.watching.LONGEST_BACKOFF", 60.0)
+    item = machine.add("Agent", "a", {"config": {"autonomous": {"goal": "watch"}}}, message="ModelAPI m is not ready")
+    known = [event(7, EventType.USER_MESSAGE, "go").to_json()]
+    starting = {"phase": "Pending", "message": "Deployment ready replicas: 0/1"}
+    steps = [
+        lambda: machine.cluster.put(f"{GROUP}/agents/a", {**item, "status": starting}),
+        lambda: Agent(machine, **{"/loop": LoopState().to_json(), "/memory/events": {"events": known}}),
+    ]
+
+    def next_step(request: Request) -> None:
+        """Something happens each time that the Agent is followed."""
+        if request.params.get("watch") and steps:
+            asyncio.get_running_loop().call_soon(steps.pop(0))
+
+    machine.cluster.refuse = next_step
+    said = []
+    async with asyncio.timeout(10), aclosing(machine.stream("agent watch a")) as updates:
+        async for update in updates:
+            said.append(update.text())
+            if update.data and "seq" in update.data:
+                break
+    assert "ModelAPI m is not ready" in said[0] and "0/1" in said[1] and "go" in said[-1]
 
 
 async def test_watching_starts_with_what_is_remembered(machine: Machine) -> None:
