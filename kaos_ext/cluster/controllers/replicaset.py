@@ -1,4 +1,5 @@
 """ReplicaSet: keeps the asked number of pods, adopts pods that match and releases those that no longer do.
+ReplicationControllers are the same thing, with a plain map of labels for a selector.
 
 `decide` is pure: from the ReplicaSet, the pods of its namespace and the time to what has to be done. The controller
 does it, remembers its own writes in the shared copy (so that it never doubles), and writes the counts into the status.
@@ -17,7 +18,7 @@ from kaos_ext.cluster.controllers.events import NORMAL, WARNING, now_text
 from kaos_ext.cluster.controllers.informer import Key, controller_uid, key_of
 from kaos_ext.cluster.controllers.loop import Controller, Shared, enqueue, namespace_ends
 from kaos_ext.cluster.controllers.selectors import matches
-from kaos_ext.kube.objects import PODS, REPLICASETS, ApiError, Object, is_conflict, is_not_found
+from kaos_ext.kube.objects import PODS, REPLICASETS, ApiError, Object, Resource, is_conflict, is_not_found
 
 COMPONENT = "replicaset-controller"
 BURST = 500
@@ -38,7 +39,7 @@ class Decision:
 def decide(replicaset: Object, pods: list[Object], now: dt.datetime) -> Decision:
     """`pods`: those of the namespace that this ReplicaSet controls or that nobody controls."""
     spec, uid = replicaset["spec"], replicaset["metadata"]["uid"]
-    selector = spec["selector"]
+    selector = selector_of(replicaset)
     mine: list[Object] = []
     adopt: list[Object] = []
     release: list[Object] = []
@@ -68,18 +69,25 @@ def decide(replicaset: Object, pods: list[Object], now: dt.datetime) -> Decision
     )
 
 
+def selector_of(replicaset: Object) -> Object:
+    selector: Object = replicaset["spec"].get("selector") or {}
+    return {"matchLabels": selector} if replicaset.get("kind") == "ReplicationController" else selector
+
+
 def _status(replicaset: Object, active: list[Object], waits: list[float | None], terminating: int) -> dict[str, Any]:
     template = (replicaset["spec"].get("template") or {}).get("metadata", {}).get("labels") or {}
-    return {
+    status = {
         "replicas": len(active),
         "fullyLabeledReplicas": sum(
             template.items() <= (pod["metadata"].get("labels") or {}).items() for pod in active
         ),
         "readyReplicas": sum(map(podinfo.is_ready, active)),
         "availableReplicas": sum(seconds == 0 for seconds in waits),
-        "terminatingReplicas": terminating,
         "observedGeneration": replicaset["metadata"].get("generation", 0),
     }
+    if replicaset.get("kind") != "ReplicationController":
+        status["terminatingReplicas"] = terminating
+    return status
 
 
 def new_pod(replicaset: Object) -> Object:
@@ -115,11 +123,14 @@ def owner_reference(owner: Object) -> dict[str, Any]:
 class ReplicaSetController(Controller):
     name = "replicaset"
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, resource: Resource = REPLICASETS) -> None:
         super().__init__()
+        self.name = resource.kind.lower()
+        self._component = COMPONENT if resource is REPLICASETS else "replication-controller"
+        self._resource = resource
         self._client = shared.client
         self._recorder = shared.recorder
-        self._sets = shared.informer(REPLICASETS)
+        self._sets = shared.informer(resource)
         self._pods = shared.informer(PODS)
         self._sets.on_change(enqueue(self.queue))
         self._pods.on_change(self._pod_changed)
@@ -138,7 +149,7 @@ class ReplicaSetController(Controller):
                 self.queue.add(key)
         if new is not None and controller_uid(new) is None and podinfo.is_active(new):
             for candidate in self._sets.items(new["metadata"]["namespace"]):
-                if matches(candidate["spec"]["selector"], new["metadata"].get("labels")):
+                if matches(selector_of(candidate), new["metadata"].get("labels")):
                     self.queue.add(key_of(candidate))
 
     async def reconcile(self, key: Key) -> float | None:
@@ -177,11 +188,13 @@ class ReplicaSetController(Controller):
         except ApiError as error:
             if namespace_ends(error):
                 return  # nobody wants the pod any more
-            self._recorder.event(replicaset, WARNING, "FailedCreate", f"Error creating: {error}", component=COMPONENT)
+            self._recorder.event(
+                replicaset, WARNING, "FailedCreate", f"Error creating: {error}", component=self._component
+            )
             raise
         self._pods.remember(pod)
         self._recorder.event(
-            replicaset, NORMAL, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component=COMPONENT
+            replicaset, NORMAL, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component=self._component
         )
 
     async def _delete(self, replicaset: Object, pod: Object) -> None:
@@ -197,7 +210,7 @@ class ReplicaSetController(Controller):
         else:
             self._pods.forget(pod)
         self._recorder.event(
-            replicaset, NORMAL, "SuccessfulDelete", f"Deleted pod: {metadata['name']}", component=COMPONENT
+            replicaset, NORMAL, "SuccessfulDelete", f"Deleted pod: {metadata['name']}", component=self._component
         )
 
     async def _adopt(self, replicaset: Object, pod: Object) -> None:
@@ -246,7 +259,7 @@ class ReplicaSetController(Controller):
         metadata = replicaset["metadata"]
         try:
             stored = await self._client.patch(
-                REPLICASETS,
+                self._resource,
                 metadata["name"],
                 {
                     "metadata": {"uid": metadata["uid"]},

@@ -20,8 +20,9 @@ from kaos_ext.cluster.controllers.namespaces import NamespaceController, Namespa
 from kaos_ext.cluster.controllers.replicaset import ReplicaSetController
 from kaos_ext.cluster.controllers.scheduler import SchedulerController
 from kaos_ext.cluster.controllers.volumes import VolumeController
-from kaos_ext.kube.objects import PODS, Object
+from kaos_ext.kube.objects import PODS, Object, Resource
 
+REPLICATIONCONTROLLERS = Resource("", "v1", "replicationcontrollers", "ReplicationController", namespaced=True)
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +73,7 @@ async def start_controllers(client: Client, settings: ControllerSettings) -> Con
         NamespaceDefaultsController(shared, settings.root_ca),
         DeploymentController(shared),
         ReplicaSetController(shared),
+        ReplicaSetController(shared, REPLICATIONCONTROLLERS),
         SchedulerController(shared),
         EndpointsController(shared),
         VolumeController(shared, settings.volumes),
