@@ -28,6 +28,11 @@ CONFIG_HASH = f"{GROUP}/config-hash"
 APPLIED_HASH = f"{GROUP}/applied-hash"
 """Digest of a child as the operator last wrote it."""
 
+SUSPEND_AFTER = f"{GROUP}/suspend-after"
+"""Annotation of an Agent: with `iteration`, a suspension waits for the end of the open iteration."""
+RUN_NOW = f"{GROUP}/run-now"
+"""Annotation of an Agent: each new value is one iteration at once."""
+
 STATE_PATH = "/var/lib/kaos"
 CONTROL_PATH = "/etc/kaos/control"
 CONTROL_KEY = "control.json"
@@ -84,6 +89,11 @@ def agent_state(name: str) -> str:
 def agent_control(name: str) -> str:
     """ConfigMap that a running loop follows."""
     return f"agent-{name}-control"
+
+
+def agent_account(name: str) -> str:
+    """ServiceAccount, Role and RoleBinding of an agent that reports its own status."""
+    return f"agent-{name}"
 
 
 def model_store(name: str) -> str:

@@ -12,6 +12,9 @@ from kaos_ext.kube.objects import (
     CONFIGMAPS,
     DEPLOYMENTS,
     PERSISTENTVOLUMECLAIMS,
+    ROLEBINDINGS,
+    ROLES,
+    SERVICEACCOUNTS,
     SERVICES,
     ApiError,
     Object,
@@ -26,7 +29,11 @@ from kaos_operator.render.pods import digest
 from kaos_operator.render.status import covers
 from kaos_operator.world import World, owner
 
-RESOURCES = {r.kind: r for r in (DEPLOYMENTS, SERVICES, CONFIGMAPS, PERSISTENTVOLUMECLAIMS)}
+RESOURCES = {
+    r.kind: r for r in (DEPLOYMENTS, SERVICES, CONFIGMAPS, PERSISTENTVOLUMECLAIMS, SERVICEACCOUNTS, ROLES, ROLEBINDINGS)
+}
+_FIRST = frozenset({"ConfigMap", "PersistentVolumeClaim", "ServiceAccount", "Role", "RoleBinding"})
+"""What a pod mounts, and who it is, is there before the pod."""
 
 
 class Children:
@@ -44,8 +51,7 @@ class Children:
     async def apply(self, resource: Object, children: list[Object]) -> list[str]:
         """Exactly these, claims excepted; returns what went, in words."""
         present = self._world.children_of(resource)
-        # what a pod mounts is there before the pod
-        before = [child for child in children if child["kind"] in ("ConfigMap", "PersistentVolumeClaim")]
+        before = [child for child in children if child["kind"] in _FIRST]
         after = [child for child in children if child not in before]
         for group in (before, after):
             await asyncio.gather(*(self._apply(child, present.get(_name(child))) for child in group))

@@ -31,7 +31,13 @@ RULES: list[Object] = [
     },
     {
         "apiGroups": [""],
-        "resources": ["services", "configmaps", "persistentvolumeclaims"],
+        "resources": ["services", "configmaps", "persistentvolumeclaims", "serviceaccounts"],
+        "verbs": ["get", "list", "watch", "create", "patch", "update", "delete"],
+    },
+    {
+        # an agent's right to its own status; only rights the operator has itself can be given away
+        "apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": ["roles", "rolebindings"],
         "verbs": ["get", "list", "watch", "create", "patch", "update", "delete"],
     },
     # contents are only hashed, so that pods see new values

@@ -27,7 +27,7 @@ from kaos_operator.render.context import failed
 from kaos_operator.render.dependencies import references as agent_references
 from kaos_operator.render.pod_state import trouble
 from kaos_operator.render.pods import references
-from kaos_operator.render.status import desired_status, rolled_out, status_differs, transitions
+from kaos_operator.render.status import desired_status, own_conditions, rolled_out, status_differs, transitions
 from kaos_operator.tools import ToolsError, list_tools
 from kaos_operator.world import Key, World
 
@@ -53,6 +53,8 @@ class Reconciler:
         self._reads: dict[Key, set[tuple[str, str]]] = {}
         self._tools: dict[Key, tuple[str, list[str] | None]] = {}
         self._asking: dict[Key, asyncio.Task[None]] = {}
+        self._told: dict[Key, dict[str, str]] = {}
+        """Conditions that agents report of themselves, as they were last seen."""
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
@@ -129,6 +131,8 @@ class Reconciler:
         if resource is None or resource["metadata"].get("deletionTimestamp"):
             self._forget(key)
             return
+        if key.kind is Kind.AGENT:
+            await self._retell(key, resource)
         rendered = render(resource, self._world.context(resource))
         refused: ApiError | None = None
         if rendered.children is not None:
@@ -144,6 +148,18 @@ class Reconciler:
         await self._tell(key, resource, rendered)
         if refused is not None:
             raise refused
+
+    async def _retell(self, key: Key, resource: Object) -> None:
+        """Kubernetes events for what an agent reports; it has no right to write them itself."""
+        known = self._told.get(key)
+        seen = own_conditions(resource)
+        self._told[key] = {type_: condition["status"] for type_, condition in seen.items()}
+        for type_, condition in seen.items():
+            if known is None or known.get(type_, "False") == condition["status"]:
+                continue
+            turned = condition["status"] == "True"
+            kind = "Warning" if turned and type_ in ("BudgetExhausted", "IterationsFailing") else "Normal"
+            await self._event(resource, kind, type_ if turned else f"Not{type_}", condition["message"])
 
     async def _tell(self, key: Key, resource: Object, rendered: Rendered) -> None:
         deployment = self._world.children_of(resource).get(("Deployment", names.child(key.kind, key.name)))
@@ -249,6 +265,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._reads.pop(key, None)
         self._tools.pop(key, None)
+        self._told.pop(key, None)
 
 
 def _permanent(error: ApiError) -> bool:

@@ -71,6 +71,7 @@ def test_the_environment_is_the_published_contract(agent: Any, world: Any, of: A
         "LOG_LEVEL": "INFO",
         "AGENT_STATE_DIR": "/var/lib/kaos",
         "AGENT_CONTROL_FILE": "/etc/kaos/control/control.json",
+        "AGENT_REPORTS_STATUS": "true",
     }
 
 
@@ -196,8 +197,6 @@ def test_the_pod_spec_of_the_user_is_merged_by_container_name(agent: Any, world:
 @pytest.mark.parametrize(
     ("field", "config"),
     [
-        ("spec.config.budget", {"budget": {"perDay": {"tokens": 1}}}),
-        ("spec.config.approvals", {"approvals": {"tools": ["*"]}}),
         ("spec.config.memory.type", {"memory": {"type": "redis"}}),
         ("spec.config.memory.scope", {"memory": {"type": "local", "scope": "agent"}}),
     ],

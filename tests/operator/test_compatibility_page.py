@@ -11,7 +11,7 @@ from kaos_operator.render import agent, mcpserver, modelapi
 from kaos_ext.commands.grammar import find_verb
 
 PAGE = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text()
-MEMORY = {f"spec.config.memory.{field}" for field in ("type", "maxSessions", "maxSessionEvents")}
+MEMORY = {"spec.config.memory.type"}
 FIELDS = {
     "Agent": set(agent.NO_EFFECT_YET) | MEMORY,
     "ModelAPI": set(modelapi.NO_EFFECT_YET),

@@ -82,23 +82,39 @@ class TaskConfig(Part):
     max_tool_calls: Int32 = Field(50, ge=0, le=10000)
 
 
-class Limits(Part):
+class Bounds(Part):
     """Upper bounds; one that is absent does not bind."""
 
-    iterations: Int32 | None = Field(None, ge=0)
-    steps: Int32 | None = Field(None, ge=0)
+    steps: Int32 | None = Field(None, ge=1, description="Model calls that were answered.")
+    model_calls: Int32 | None = Field(None, ge=1, description="Model calls that were made, lost ones included.")
     tool_calls: Int32 | None = Field(None, ge=0)
-    tokens: int | None = Field(None, ge=0, json_schema_extra={"format": "int64"})
-    cost: float | None = Field(None, ge=0, description="In the currency of the model's price list.")
-    wall_seconds: Int32 | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=1, json_schema_extra={"format": "int64"})
+    cost: float | None = Field(None, ge=0.001, description="In the currency of the prices.")
+    wall_seconds: Int32 | None = Field(None, ge=1, description="Time worked at iterations.")
+
+
+class Limits(Bounds):
+    """Upper bounds of more than one iteration."""
+
+    iterations: Int32 | None = Field(None, ge=1)
+
+
+class Price(Part):
+    """Of one model, for a million tokens."""
+
+    input_per_million: float = Field(ge=0)
+    output_per_million: float = Field(ge=0)
 
 
 class Budget(Part):
-    """What the agent may use up; checked before each call."""
+    """What the agent may use up; checked before each call, kept across restarts."""
 
-    per_iteration: Limits | None = None
-    per_task: Limits | None = None
-    per_day: Limits | None = None
+    per_iteration: Bounds | None = None
+    per_task: Limits | None = Field(None, description="Of one A2A task or chat request; the loop is none.")
+    per_day: Limits | None = Field(None, description="From midnight to midnight, UTC; then the loop goes on.")
+    life: Limits | None = Field(None, description="Since the agent was made; the loop then stops.")
+    prices: dict[str, Price] | None = Field(None, description="By model name; a name may hold `*`.")
+    currency: str | None = Field(None, max_length=16)
 
 
 class Decision(StrEnum):
@@ -152,11 +168,32 @@ class AgentSpec(Part):
 
 
 class LoopTotals(Part):
-    """Counted over the life of the agent."""
+    """Counted over the life of the loop."""
 
     iterations: int | None = None
     model_calls: int | None = None
     tool_calls: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Spending(Part):
+    """What was used up, by resource."""
+
+    iterations: int | None = None
+    steps: int | None = None
+    model_calls: int | None = None
+    tool_calls: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    wall_seconds: float | None = None
+
+
+class Spent(Part):
+    """What all runs of the agent have used up."""
+
+    today: Spending | None = None
+    life: Spending | None = None
 
 
 class LoopStatus(Part):
@@ -168,7 +205,9 @@ class LoopStatus(Part):
     last_duration_seconds: float | None = None
     next_run_at: Time | None = None
     stop_reason: str | None = None
+    waiting_for: str | None = Field(None, description="The tool calls that wait for approval.")
     totals: LoopTotals | None = None
+    spent: Spent | None = None
 
 
 class AgentStatus(Status):
@@ -185,4 +224,15 @@ class Agent(Part):
     status: AgentStatus | None = None
 
 
-RULES: dict[str, list[tuple[str, str]]] = {}
+_SCOPES = ("perIteration", "perTask", "perDay", "life")
+
+RULES: dict[str, list[tuple[str, str]]] = {
+    "spec.config.budget": [
+        (
+            "has(self.prices) || ("
+            + " && ".join(f"(!has(self.{scope}) || !has(self.{scope}.cost))" for scope in _SCOPES)
+            + ")",
+            "a cost limit needs prices",
+        ),
+    ],
+}

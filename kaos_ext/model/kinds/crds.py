@@ -49,7 +49,14 @@ DEFINITIONS = (
     Definition(
         Kind.AGENT,
         ("agent", "agents"),
-        (("ModelAPI", "string", ".spec.modelAPI"), ("Model", "string", ".spec.model"), READY, PHASE),
+        (
+            ("ModelAPI", "string", ".spec.modelAPI"),
+            ("Model", "string", ".spec.model"),
+            READY,
+            PHASE,
+            ("Loop", "string", ".status.loop.state"),
+            ("Iteration", "integer", ".status.loop.iteration"),
+        ),
         agent.Agent,
         agent.RULES,
     ),

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import aiohttp
 
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError, UsageError
+from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.mcp import McpServer
 from kaos_ext.runtime.agent.model import Answer, MockModel, Model, ModelError, OnText, Question
+from kaos_ext.runtime.agent.reporter import Reporter
 from kaos_ext.runtime.agent.runner import Equipment
 from kaos_ext.runtime.agent.service import AgentService
 from kaos_ext.runtime.agent.settings import Settings
@@ -24,13 +27,19 @@ from kaos_ext.runtime.agent.surface import Surface
 from kaos_ext.runtime.agent.tools import ToolBox
 from kaos_ext.runtime.shell import GRACE_SECONDS, Shell
 from kaos_ext.runtime.shell_process import set_up_process
+from kaos_ext.runtime.telemetry import Export, start
 
 LOG_FILE = "events.db"
 log = logging.getLogger(__name__)
 
 
-async def run(shell: Shell, settings: Settings) -> None:
-    """Be this agent until the shell is told to stop."""
+MakeModel = Callable[[Settings, aiohttp.ClientSession], Model]
+
+
+async def run(
+    shell: Shell, settings: Settings, *, make_model: MakeModel | None = None, export: Export | None = None
+) -> None:
+    """Be this agent until the shell is told to stop. `make_model` puts something else in the model's place."""
     surface = Surface(shell)
     await shell.listen()
 
@@ -47,7 +56,8 @@ async def run(shell: Shell, settings: Settings) -> None:
         if journal is None:
             return
         try:
-            await _work(shell, surface, settings, journal)
+            async with _telemetry(export, settings, journal):
+                await _work(shell, surface, settings, journal, make_model or model_of)
         finally:
             journal.close()
     finally:
@@ -55,10 +65,29 @@ async def run(shell: Shell, settings: Settings) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Journal) -> None:
+@asynccontextmanager
+async def _telemetry(export: Export | None, settings: Settings, journal: Journal) -> AsyncIterator[None]:
+    """Spans and metrics of what the journal is told, if the environment asks for them."""
+    telemetry = None if export is None else await asyncio.to_thread(start, export)
+    if telemetry is None:
+        yield
+        return
+    from kaos_ext.runtime.agent.spans import Spans
+
+    spans = Spans(telemetry, settings.name, settings.model)
+    journal.observers.append(spans)
+    trace.use(spans.headers)
+    try:
+        yield
+    finally:
+        trace.use(None)
+        await asyncio.to_thread(telemetry.close)
+
+
+async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Journal, make_model: MakeModel) -> None:
     async with aiohttp.ClientSession(trust_env=False) as session:
         servers = [McpServer(session, name, url) for name, url in settings.mcp_servers]
-        equipment = Equipment(journal, _model(settings, session), ToolBox(servers), settings.instructions)
+        equipment = Equipment(journal, make_model(settings, session), ToolBox(servers), settings.instructions)
         equipment = replace(equipment, price=settings.budget.price(settings.model))
         service = AgentService(settings, equipment, shell.stopping)
         service.resume_tasks()
@@ -67,10 +96,15 @@ async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Jou
             background.append(asyncio.create_task(service.control.follow(settings.control_file)))
         if settings.goal:
             background.append(asyncio.create_task(_loop(shell, service)))
+        reporter = Reporter(service, session, shell.stopping) if settings.reports_status else None
+        if reporter is not None:
+            background.append(asyncio.create_task(reporter.run()))
         surface.up(service)
         shell.ready()
         await shell.stopping.wait()
         await asyncio.gather(service.finish(GRACE_SECONDS), _finish(background, GRACE_SECONDS))
+        if reporter is not None:
+            await reporter.last()
         # Requests under way use the journal: they end before it closes.
         await shell.close()
         for server in servers:
@@ -108,7 +142,7 @@ class _NoModel:
         raise ModelError(f"no model is configured: {podenv.MODEL_API_URL} is not set")
 
 
-def _model(settings: Settings, session: aiohttp.ClientSession) -> Model:
+def model_of(settings: Settings, session: aiohttp.ClientSession) -> Model:
     if settings.mocks is not None:
         return MockModel(settings.mocks)
     if not settings.model_url:
@@ -118,7 +152,7 @@ def _model(settings: Settings, session: aiohttp.ClientSession) -> Model:
     return OpenAIModel(session, settings.model_url, settings.model, settings.tool_call_mode)
 
 
-def serve(env: Mapping[str, str]) -> int:
+def serve(env: Mapping[str, str], *, make_model: MakeModel | None = None) -> int:
     """Run the agent that the environment describes until it is told to stop; returns the exit status."""
     settings = Settings.from_env(env)
     set_up_process("agent", settings.name, env)
@@ -126,4 +160,5 @@ def serve(env: Mapping[str, str]) -> int:
     if not port.isdigit():
         raise UsageError(f"the port is {port!r}", hint=f"{podenv.PORT} must be a number")
     shell = Shell("agent", settings.name, env, port=int(port))
-    return shell.run(lambda shell: run(shell, settings))
+    export = Export.from_env(env)
+    return shell.run(lambda shell: run(shell, settings, make_model=make_model, export=export))

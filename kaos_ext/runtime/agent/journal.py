@@ -75,6 +75,8 @@ class Journal:
         self._touched: set[str] = set()
         """Sessions with new events since the last trim."""
         self._since_trim = self._since_checkpoint = 0
+        self.observers: list[Callable[[Sequence[Event]], None]] = []
+        """Told of what was written, at once and in the task that wrote it."""
         self.ledger = self._spending()
 
     @classmethod
@@ -113,6 +115,8 @@ class Journal:
         recorded = [replace(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
         for event in recorded:
             self.ledger = ledger.fold(self.ledger, event)
+        for observer in self.observers:
+            observer(recorded)
         self._tidy(len(ids))
         return recorded
 
@@ -203,6 +207,10 @@ class Journal:
         newest = self._log.select("run = ?", (LOOP_RUN,), descending=True, limit=1)
         own = {str(row["session"]) for row in newest}
         return [name for name in listed[: -self._retention.sessions] if name not in own]
+
+    def on_append(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each write; returns what takes it off again."""
+        return self._log.on_append(listener)
 
     @property
     def last(self) -> int:

@@ -6,19 +6,21 @@ ConfigMap, so that suspending needs no new pod.
 
 from __future__ import annotations
 
+import json
+
 from kaos_ext.kube.objects import Object
 from kaos_ext.model import names, podenv
+from kaos_ext.model.budget import Budget, PriceUnknownError
 from kaos_ext.model.names import Kind
 from kaos_operator.render import pods
 from kaos_operator.render.context import Context, Rendered, Verdict, failed, unsupported
 from kaos_operator.render.dependencies import Dependencies, resolve
+from kaos_operator.render.identity import identity
 from kaos_operator.render.telemetry import telemetry_env
 
 NO_EFFECT_YET = (
     "spec.gatewayRoute",
     "spec.config.telemetry",
-    "spec.config.budget",
-    "spec.config.approvals",
     "spec.config.memory.memoryStore",
     "spec.config.memory.scope",
     "spec.config.memory.defaultReadScope",
@@ -39,6 +41,12 @@ def loops(resource: Object) -> bool:
     return bool((autonomous.get("goal") or "").strip())
 
 
+def keeps_state(resource: Object) -> bool:
+    """Whether what the agent did must outlive its pod: loops go on, budgets stay spent, approvals stay asked."""
+    config = resource["spec"].get("config") or {}
+    return loops(resource) or bool(config.get("budget")) or bool(config.get("approvals"))
+
+
 def exposed(resource: Object) -> bool:
     return bool((resource["spec"].get("agentNetwork") or {}).get("expose", True))
 
@@ -49,6 +57,10 @@ def render_agent(resource: Object, context: Context) -> Rendered:
     verdicts = (*dependencies.verdicts, *_ignored(resource))
     if dependencies.refusal:
         return failed("ModelNotAllowed", dependencies.refusal, *verdicts)
+    try:
+        Budget.from_json((resource["spec"].get("config") or {}).get("budget") or {}).check(resource["spec"]["model"])
+    except PriceUnknownError as error:
+        return failed(error.reason, f"{error}: {error.hint}", *verdicts)
     if dependencies.blocks:
         return Rendered(None, "Waiting", dependencies.waiting, linked=dependencies.linked, verdicts=verdicts)
     children, durable = _children(resource, context, dependencies)
@@ -65,7 +77,7 @@ def render_agent(resource: Object, context: Context) -> Rendered:
 
 def _ignored(resource: Object) -> tuple[Verdict, ...]:
     memory = (resource["spec"].get("config") or {}).get("memory") or {}
-    usual = {"type": "local", "maxSessions": 1000, "maxSessionEvents": 500}
+    usual = {"type": "local"}
     unusual = tuple(f"spec.config.memory.{key}" for key, value in usual.items() if memory.get(key, value) != value)
     return unsupported(resource, NO_EFFECT_YET + unusual)
 
@@ -85,11 +97,11 @@ def _children(
     children: list[Object] = []
     durable: tuple[Verdict, ...] = ()
     followed: frozenset[tuple[str, str]] = frozenset()
-    if loops(resource):
+    if keeps_state(resource):
         control, claim = names.agent_control(name), names.agent_state(name)
-        suspend = bool(spec["config"]["autonomous"].get("suspend", False))
-        text = '{"suspend": true}' if suspend else '{"suspend": false}'
-        children.append(pods.config_map(resource, control, {names.CONTROL_KEY: text}))
+        children.append(pods.config_map(resource, control, {names.CONTROL_KEY: _wishes(resource)}))
+        children += identity(resource)
+        pod["serviceAccountName"] = names.agent_account(name)
         followed = frozenset({("ConfigMap", control)})
         keeps = context.storage or claim in context.claims
         state: Object = {"name": "state", "emptyDir": {}}
@@ -106,16 +118,30 @@ def _children(
             {
                 podenv.AGENT_STATE_DIR: names.STATE_PATH,
                 podenv.AGENT_CONTROL_FILE: f"{names.CONTROL_PATH}/{names.CONTROL_KEY}",
+                podenv.AGENT_REPORTS_STATUS: "true",
             }
         )
         durable = (_durable(keeps, claim),)
     pod["containers"] = [pods.override(container, spec.get("container"))]
     children.append(
-        pods.deployment(resource, pod, digests=context.digests, followed=followed, recreate=loops(resource))
+        pods.deployment(resource, pod, digests=context.digests, followed=followed, recreate=keeps_state(resource))
     )
     if exposed(resource):
         children.append(pods.service(resource))
     return children, durable
+
+
+def _wishes(resource: Object) -> str:
+    """What the owner wants of the loop, as the agent reads it."""
+    autonomous = (resource["spec"].get("config") or {}).get("autonomous") or {}
+    notes = resource["metadata"].get("annotations") or {}
+    suspend: bool | str = bool(autonomous.get("suspend", False))
+    if suspend and notes.get(names.SUSPEND_AFTER) == "iteration":
+        suspend = "afterIteration"
+    wishes: Object = {"suspend": suspend}
+    if notes.get(names.RUN_NOW):
+        wishes["runNow"] = notes[names.RUN_NOW]
+    return json.dumps(wishes)
 
 
 def _durable(keeps: bool, claim: str) -> Verdict:
@@ -149,6 +175,9 @@ def _env(resource: Object, context: Context, dependencies: Dependencies) -> dict
         podenv.TASK_MAX_RUNTIME_SECONDS: _text(task.get("maxRuntimeSeconds")),
         podenv.TASK_MAX_TOOL_CALLS: _text(task.get("maxToolCalls")),
     }
+    for variable, part in ((podenv.AGENT_BUDGET, "budget"), (podenv.AGENT_APPROVALS, "approvals")):
+        if config.get(part):
+            values[variable] = json.dumps(config[part], sort_keys=True)
     if loops(resource):
         autonomous = config["autonomous"]
         values |= {

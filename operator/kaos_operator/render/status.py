@@ -140,6 +140,16 @@ def covers(live: Any, wanted: Any) -> bool:
 _OURS = frozenset({"Ready", "Progressing", "Accepted", "DependenciesReady", "Durable", "PeersResolved", "Unsupported"})
 
 
+AGENTS_OWN = frozenset({"BudgetExhausted", "ApprovalRequired", "Paused", "IterationsFailing"})
+"""Conditions that an agent reports of itself."""
+
+
+def own_conditions(resource: Object) -> dict[str, Object]:
+    """What an agent says of itself, by type."""
+    listed = (resource.get("status") or {}).get("conditions") or []
+    return {condition["type"]: condition for condition in listed if condition["type"] in AGENTS_OWN}
+
+
 def status_differs(before: Object, after: Object) -> bool:
     """Whether a write is due; what others keep in the status does not count."""
     keys = ("phase", "ready", "message", "observedGeneration", "endpoint", "linkedResources", "deployment")

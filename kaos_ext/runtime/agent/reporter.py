@@ -1,0 +1,239 @@
+"""The agent tells its own Agent how its loop is doing: `status.loop` and the conditions that are its own.
+
+    journal grows ──▶ state ──▶ at once when the state or a condition turned, else at most every EVERY_SECONDS
+
+One small HTTPS request with the pod's ServiceAccount, whose only right is the status of this one Agent. Server-side
+apply keeps what the operator writes there. A server that is away or refuses costs a log line, never an iteration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from kaos_ext.model import names
+from kaos_ext.model.budget import Scope
+from kaos_ext.model.errors import KaosError
+from kaos_ext.model.events import LOOP_RUN, LoopPhase
+from kaos_ext.runtime.agent.service import AgentService
+from kaos_ext.runtime.secrets import Redactor
+
+EVERY_SECONDS = 5.0
+TOGETHER_SECONDS = 0.1
+"""Changes of such a moment are one report."""
+PATIENCE_SECONDS = 5.0
+LAST_SECONDS = 1.0
+MANAGER = "kaos-agent"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A condition without its time."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def conditions(service: AgentService) -> list[Said]:
+    """What the agent itself knows of its state."""
+    settings, state = service.settings, service.loop_state
+    said = []
+    if settings.budget:
+        used = state.stop_reason
+        message = f"the budget {used} is used up" if used else "there is room in every budget"
+        said.append(Said("BudgetExhausted", bool(used), "LimitReached" if used else "WithinBudget", message))
+    if settings.approvals.tools:
+        waiting = ", ".join(sorted({call.tool for _, call in service.waiting()}))
+        message = f"waiting for approval of {waiting}" if waiting else "nothing waits for approval"
+        said.append(Said("ApprovalRequired", bool(waiting), "ToolCall" if waiting else "NothingWaits", message))
+    if settings.goal:
+        paused = state.phase is LoopPhase.PAUSED
+        message = "the owner holds the loop" if paused else "the loop may go on"
+        said.append(Said("Paused", paused, "Suspended" if paused else "NotSuspended", message))
+        failing = state.failures > 0
+        why = f"{state.failures} iterations in a row ended badly: {state.last_error}"
+        message = why if failing else "the last iteration ended well"
+        said.append(Said("IterationsFailing", failing, state.last_outcome if failing else "Well", message))
+    return said
+
+
+def loop_status(service: AgentService) -> dict[str, Any]:
+    """`status.loop`."""
+    state, ledger, now = service.loop_state, service.journal.ledger, time.time()
+    waiting = ", ".join(sorted({call.tool for _, call in service.waiting()}))
+    status: dict[str, Any] = {
+        "state": str(state.phase),
+        "iteration": state.iteration,
+        "lastOutcome": state.last_outcome or None,
+        "lastDurationSeconds": state.last_duration_seconds,
+        "nextRunAt": None if state.next_run_at is None else _time(state.next_run_at),
+        "stopReason": state.stop_reason or None,
+        "waitingFor": waiting or None,
+        "totals": {_camel(name): value for name, value in state.totals.to_json().items()},
+        "spent": {
+            "today": ledger.spent(Scope.DAY, LOOP_RUN, now).to_json(),
+            "life": ledger.spent(Scope.LIFE, LOOP_RUN, now).to_json(),
+        },
+    }
+    return {key: value for key, value in status.items() if value is not None}
+
+
+class Reporter:
+    def __init__(self, service: AgentService, session: aiohttp.ClientSession, stopping: asyncio.Event) -> None:
+        self._service, self._session, self._stopping = service, session, stopping
+        self._redactor = Redactor(service.settings.secrets)
+        self._turned: dict[str, tuple[str, str]] = {}
+        """Status and time of the last turn of each condition."""
+        self._server = ""
+        self._token: Path | str = ""
+        self._ssl: ssl.SSLContext | None = None
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Report until the process is to stop, then once more."""
+        try:
+            self._connect()
+        except KaosError as error:
+            log.warning("status.loop is not reported: %s", error)
+            return
+        grown = asyncio.Event()
+        stop = self._service.journal.on_append(grown.set)
+        waits = [asyncio.ensure_future(self._stopping.wait())]
+        told, at = "", -EVERY_SECONDS
+        try:
+            while not self._stopping.is_set():
+                grown.clear()
+                mark, now = self._mark(), time.monotonic()
+                if mark != told or now - at >= EVERY_SECONDS:
+                    if await self._report(PATIENCE_SECONDS):
+                        told = mark
+                    at = time.monotonic()
+                growing = asyncio.ensure_future(grown.wait())
+                await asyncio.wait([growing, *waits], return_when=asyncio.FIRST_COMPLETED)
+                growing.cancel()
+                late = 0.0 if self._mark() != told else max(0.0, at + EVERY_SECONDS - time.monotonic())
+                await self._rest(grown, late, told)
+        finally:
+            stop()
+            for wait in waits:
+                wait.cancel()
+
+    async def last(self) -> None:
+        """How the agent stands at its end."""
+        if self._server:
+            await self._report(LAST_SECONDS)
+
+    async def _rest(self, grown: asyncio.Event, seconds: float, told: str) -> None:
+        """Until the next report is due, or the state turns."""
+        until = time.monotonic() + seconds
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TOGETHER_SECONDS)
+            left = until - time.monotonic()
+            if self._stopping.is_set() or left <= 0 or self._mark() != told:
+                return
+            grown.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(grown.wait(), left)
+
+    def _mark(self) -> str:
+        """What is worth a report at once when it changes: running and waiting take turns all the time."""
+        state = self._service.loop_state
+        phase = "active" if state.phase in (LoopPhase.RUNNING, LoopPhase.WAITING) else str(state.phase)
+        turns = [(said.type, said.status) for said in conditions(self._service)]
+        return f"{phase} {state.stop_reason} {turns} {len(self._service.waiting())}"
+
+    async def _report(self, patience: float) -> bool:
+        try:
+            async with asyncio.timeout(patience):
+                if not self._turned:
+                    await self._recall()
+                await self._request("PATCH", self._status())
+        except (KaosError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            if str(error) != self._trouble:
+                log.warning("status.loop is not taken: %s", error or type(error).__name__)
+            self._trouble = str(error)
+            return False
+        self._trouble = ""
+        return True
+
+    def _status(self) -> dict[str, Any]:
+        settings, now = self._service.settings, _time(time.time())
+        listed = []
+        for said in conditions(self._service):
+            status = "True" if said.status else "False"
+            if self._turned.get(said.type, ("", ""))[0] != status:
+                self._turned[said.type] = (status, now)
+            message = self._redactor.text(said.message)[:1024]
+            listed.append(
+                {
+                    "type": said.type,
+                    "status": status,
+                    "reason": said.reason,
+                    "message": message,
+                    "lastTransitionTime": self._turned[said.type][1],
+                }
+            )
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "Agent",
+            "metadata": {"name": settings.name, "namespace": settings.namespace},
+            "status": {"loop": loop_status(self._service), "conditions": listed},
+        }
+
+    async def _recall(self) -> None:
+        """When each condition turned, as the process before this one reported it."""
+        found = (await self._request("GET")).get("status") or {}
+        for condition in found.get("conditions") or ():
+            self._turned[condition["type"]] = (condition["status"], condition["lastTransitionTime"])
+
+    async def _request(self, method: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        settings = self._service.settings
+        path = f"/apis/{names.API_VERSION}/namespaces/{settings.namespace}/agents/{settings.name}/status"
+        token = self._token.read_text().strip() if isinstance(self._token, Path) else self._token
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
+        params: dict[str, str] = {}
+        if body is not None:
+            headers["Content-Type"] = "application/apply-patch+yaml"
+            params = {"fieldManager": MANAGER, "force": "true"}
+        data = None if body is None else json.dumps(body)
+        async with self._session.request(
+            method, self._server + path, params=params, data=data, headers=headers, ssl=self._ssl or True
+        ) as response:
+            text = await response.text()
+            if response.status >= 300:
+                raise KaosError(f"HTTP {response.status} {text[:300]}")
+            value: dict[str, Any] = json.loads(text)
+            return value
+
+    def _connect(self) -> None:
+        from kaos_ext.kube.kubeconfig import endpoint
+
+        found = endpoint()
+        self._server = found.server
+        self._token = Path(found.token_file) if found.token_file else found.token
+        if found.server.startswith("https"):
+            self._ssl = ssl.create_default_context(cadata=found.authority or None)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
