@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from kaos_ext import __version__
+from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.tools import Tool, ToolError
 
 REVISION = "2026-07-28"
@@ -77,11 +78,14 @@ class McpServer:
             "io.modelcontextprotocol/clientInfo": {"name": "kaos-agent", "version": __version__},
             "io.modelcontextprotocol/clientCapabilities": {},
         }
+        traced = trace.headers()
+        meta |= traced
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": {**params, "_meta": meta}}
         headers = {
             "Accept": "application/json, text/event-stream",
             "MCP-Protocol-Version": REVISION,
             "MCP-Method": method,
+            **traced,
         }
         if named:
             headers["MCP-Name"] = named

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from kaos_ext.loop import Message
+from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question, call_of, calls_in_text, numbered
 from kaos_ext.runtime.agent.settings import ToolCallMode
 from kaos_ext.runtime.agent.tools import Tool
@@ -94,7 +95,7 @@ class _Post:
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS)
-        headers = {"Authorization": "Bearer not-needed"}
+        headers = {"Authorization": "Bearer not-needed", **trace.headers()}
         try:
             self._response = await self._session.post(self._url, json=self._body, headers=headers, timeout=timeout)
             if self._response.status == 200:

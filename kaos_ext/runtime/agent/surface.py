@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.a2a import A2A
 from kaos_ext.runtime.agent.approvals import ApprovalDesk
 from kaos_ext.runtime.agent.card import card
 from kaos_ext.runtime.agent.chat import Chat
 from kaos_ext.runtime.agent.memory import Memory
+from kaos_ext.runtime.agent.metrics import CONTENT_TYPE, Counts
 from kaos_ext.runtime.agent.service import AgentService
 from kaos_ext.runtime.shell import Shell
 
@@ -27,6 +29,7 @@ class Surface:
             ("GET", "/.well-known/agent-card.json"),
             ("GET", "/.well-known/agent.json"),
             ("GET", "/.well-known/agent"),
+            ("GET", "/metrics"),
             ("GET", "/tools"),
             ("GET", "/loop"),
             ("GET", "/memory/events"),
@@ -58,10 +61,17 @@ class Surface:
             ]
             return web.json_response({"agent": service.settings.name, "tools": listed})
 
+        counts = Counts(service.settings.name, lambda: service.loop_state)
+        service.journal.observers.append(counts)
+
+        async def metrics(request: web.Request) -> web.Response:
+            return web.Response(body=counts.text(), headers={"Content-Type": CONTENT_TYPE})
+
         self._handlers = {
             ("GET", "/.well-known/agent-card.json"): cards,
             ("GET", "/.well-known/agent.json"): cards,
             ("GET", "/.well-known/agent"): cards,
+            ("GET", "/metrics"): metrics,
             ("GET", "/tools"): tools,
             ("GET", "/loop"): loop,
             ("GET", "/memory/events"): memory.events,
@@ -75,6 +85,9 @@ class Surface:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         method = "GET" if request.method == "HEAD" else request.method
+        # Connections are kept, and one task serves all of their requests.
+        given = request.headers.get("traceparent")
+        trace.INCOMING.set({"traceparent": given} if given else None)
         handler = self._handlers.get((method, request.path))
         if handler is None:
             error = {"message": f"the agent is not up: {self._shell.not_ready}", "type": "api_error"}

@@ -1,0 +1,226 @@
+"""Spans and metrics of an agent: folds of its events, in the words of OpenTelemetry's GenAI conventions.
+
+    invoke_agent NAME                 a chat request or a task, whole; of the resident loop, each iteration
+    └─ kaos.autonomous.iteration
+       ├─ chat MODEL                  model_request … model_response
+       └─ execute_tool TOOL           tool_call … its outcome
+
+The journal tells of every event it has written, in the task that wrote it; so the request that this task makes next
+belongs to the span that has just begun. Neither prompts nor answers nor arguments are in a span. Labels of metrics
+are bounded: no ids, and tools by name only when a server has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
+from kaos_ext.runtime import trace
+from kaos_ext.runtime.telemetry import Telemetry
+
+CONVENTIONS = "https://opentelemetry.io/schemas/gen-ai (development, as of 2026)"
+PROVIDER = "openai"
+"""The wire that is spoken; who answers behind a ModelAPI is its own affair."""
+_TASK_ENDS = {
+    EventType.TASK_COMPLETED: "completed",
+    EventType.TASK_FAILED: "failed",
+    EventType.TASK_CANCELED: "canceled",
+}
+_TOOL_ENDS = {
+    EventType.TOOL_RESULT: "",
+    EventType.TOOL_ERROR: "tool_error",
+    EventType.OUTCOME_UNKNOWN: "outcome_unknown",
+}
+
+
+@dataclass(slots=True)
+class _Open:
+    """The open spans of one run."""
+
+    agent: Any
+    iteration: Any = None
+    chat: Any = None
+    chat_since: float = 0.0
+    tools: dict[str, tuple[Any, str, float]] = field(default_factory=dict)
+    began: float = 0.0
+
+
+class Spans:
+    """`journal.observers.append(Spans(...))`, and `trace.use(spans.headers)`."""
+
+    def __init__(self, telemetry: Telemetry, agent: str, model: str) -> None:
+        from opentelemetry import trace as otel
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._otel, self._propagator = otel, TraceContextTextMapPropagator()
+        self._tracer = telemetry.tracer
+        self._agent, self._model = agent, model
+        self._open: dict[str, _Open] = {}
+        meter = telemetry.meter
+        self._tokens = meter.create_histogram("gen_ai.client.token.usage", "{token}", "tokens of a model call")
+        self._chats = meter.create_histogram("gen_ai.client.operation.duration", "s", "duration of a model call")
+        self._tool = meter.create_histogram("gen_ai.execute_tool.duration", "s", "duration of a tool call")
+        self._iterations = meter.create_counter("kaos.iterations", "{iteration}", "iterations that ended")
+        self._durations = meter.create_histogram("kaos.iteration.duration", "s", "duration of an iteration")
+        self._tasks = meter.create_counter("kaos.tasks", "{task}", "tasks that ended, by state")
+        self._task = meter.create_histogram("kaos.task.duration", "ms", "duration of a task")
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._fold(event)
+
+    def headers(self) -> dict[str, str]:
+        """The trace context of what the current task is doing."""
+        own = self._open.get(trace.RUN.get())
+        if own is None:
+            return {}
+        tool = own.tools.get(trace.CALL.get())
+        span = (tool[0] if tool else None) or own.chat or own.iteration or own.agent
+        context = span.get_span_context()
+        return {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"}
+
+    def _fold(self, event: Event) -> None:
+        kind = event.type
+        if kind in (EventType.TASK_SUBMITTED, EventType.ITERATION_STARTED):
+            own = self._open.get(event.run) or self._invoked(event)
+            if kind == EventType.ITERATION_STARTED:
+                trace.RUN.set(event.run)
+                own.iteration = self._span("kaos.autonomous.iteration", event, own.agent, iteration=event.iteration)
+            return
+        found = self._open.get(event.run)
+        if found is None:
+            return
+        trace.RUN.set(event.run)
+        if kind == EventType.MODEL_REQUEST:
+            self._end(found.chat, event, "interrupted")
+            found.chat, found.chat_since = self._chat(event, found), event.time
+        elif kind == EventType.MODEL_RESPONSE:
+            self._answered(event, found)
+        elif kind == EventType.TOOL_CALL:
+            self._called(event, found)
+        elif kind in _TOOL_ENDS:
+            self._tool_ended(event, found, _TOOL_ENDS[EventType(kind)])
+        elif kind in ITERATION_ENDS:
+            self._iteration_ended(event, found)
+        elif kind in _TASK_ENDS:
+            state = _TASK_ENDS[EventType(kind)]
+            self._tasks.add(1, {"state": state})
+            self._task.record((event.time - found.began) * 1000, {"state": state})
+            self._close(event, found, "" if state == "completed" else state)
+
+    def _invoked(self, event: Event) -> _Open:
+        parent = self._propagator.extract(trace.INCOMING.get() or {})
+        span = self._tracer.start_span(
+            f"invoke_agent {self._agent}",
+            context=parent,
+            kind=self._otel.SpanKind.INTERNAL if event.run == LOOP_RUN else self._otel.SpanKind.SERVER,
+            attributes={
+                "gen_ai.operation.name": "invoke_agent",
+                "gen_ai.provider.name": PROVIDER,
+                "gen_ai.agent.name": self._agent,
+                "gen_ai.conversation.id": event.session,
+                "agent.name": self._agent,
+                "session.id": event.session,
+                "kaos.run": event.run,
+            },
+            start_time=_nanoseconds(event.time),
+        )
+        own = self._open[event.run] = _Open(span, began=event.time)
+        return own
+
+    def _chat(self, event: Event, own: _Open) -> Any:
+        attributes = {"gen_ai.request.model": self._model, "kaos.step": event.step}
+        return self._span(
+            f"chat {self._model}".rstrip(), event, own.iteration, operation="chat", client=True, **attributes
+        )
+
+    def _answered(self, event: Event, own: _Open) -> None:
+        usage = event.content.get("usage") or {}
+        labels = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": PROVIDER,
+            "gen_ai.request.model": self._model,
+        }
+        if own.chat is not None:
+            own.chat.set_attribute("gen_ai.response.model", str(event.content.get("model") or self._model))
+        for key, kind in (("prompt_tokens", "input"), ("completion_tokens", "output")):
+            amount = usage.get(key)
+            if isinstance(amount, int):
+                self._tokens.record(amount, {**labels, "gen_ai.token.type": kind})
+                if own.chat is not None:
+                    own.chat.set_attribute(f"gen_ai.usage.{kind}_tokens", amount)
+        self._chats.record(event.time - own.chat_since, labels)
+        self._end(own.chat, event)
+        own.chat = None
+
+    def _called(self, event: Event, own: _Open) -> None:
+        id, tool = str(event.data.get("call_id")), str(event.content.get("tool"))
+        attributes = {"gen_ai.tool.name": tool, "gen_ai.tool.call.id": id, "gen_ai.tool.type": "function"}
+        span = self._span(
+            f"execute_tool {tool}", event, own.iteration, operation="execute_tool", client=True, **attributes
+        )
+        # A model may invent names without end; a server has only so many.
+        own.tools[id] = (span, tool if event.data.get("server") else "unknown", event.time)
+
+    def _tool_ended(self, event: Event, own: _Open, error: str) -> None:
+        span, tool, since = own.tools.pop(str(event.data.get("call_id")), (None, "", 0.0))
+        if span is not None:
+            self._end(span, event, error)
+            labels = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool}
+            self._tool.record(event.time - since, labels | ({"error.type": error} if error else {}))
+
+    def _iteration_ended(self, event: Event, own: _Open) -> None:
+        content: Mapping[str, Any] = event.content
+        outcome = str(content.get("outcome", ""))
+        error = "" if event.type == EventType.ITERATION_FINISHED else outcome
+        self._iterations.add(1, {"outcome": outcome, "gen_ai.agent.name": self._agent})
+        self._durations.record(float(content.get("duration_seconds") or 0), {"outcome": outcome})
+        self._within(event, own, error)
+        if own.iteration is not None:
+            own.iteration.set_attribute("kaos.outcome", outcome)
+        self._end(own.iteration, event, error)
+        own.iteration = None
+        if not event.run.startswith("task_"):
+            self._close(event, own, error)
+
+    def _within(self, event: Event, own: _Open, error: str) -> None:
+        """What the end of an iteration cut off ends with it."""
+        self._end(own.chat, event, error or "interrupted")
+        own.chat = None
+        for span, _, _ in own.tools.values():
+            self._end(span, event, error or "interrupted")
+        own.tools.clear()
+
+    def _close(self, event: Event, own: _Open, error: str) -> None:
+        self._within(event, own, error)
+        self._end(own.iteration, event, error)
+        self._end(own.agent, event, error)
+        self._open.pop(event.run, None)
+
+    def _span(
+        self, name: str, event: Event, parent: Any, *, operation: str = "", client: bool = False, **more: Any
+    ) -> Any:
+        attributes = {key if "." in key else f"kaos.{key}": value for key, value in more.items()}
+        if operation:
+            attributes |= {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}
+        return self._tracer.start_span(
+            name,
+            context=self._otel.set_span_in_context(parent) if parent is not None else None,
+            kind=self._otel.SpanKind.CLIENT if client else self._otel.SpanKind.INTERNAL,
+            attributes=attributes,
+            start_time=_nanoseconds(event.time),
+        )
+
+    def _end(self, span: Any, event: Event, error: str = "") -> None:
+        if span is None:
+            return
+        if error:
+            span.set_attribute("error.type", error)
+            span.set_status(self._otel.StatusCode.ERROR)
+        span.end(_nanoseconds(event.time))
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
