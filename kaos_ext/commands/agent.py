@@ -15,10 +15,8 @@ from kaos_ext.commands.waiting import until_ready
 from kaos_ext.commands.watching import iterations_done, watch
 from kaos_ext.kube.objects import Object
 from kaos_ext.model import podenv
-from kaos_ext.model.errors import NotReadyError
 
-__all__ = ["delete", "deploy", "get", "invoke", "list_all", "logs", "memory", "pause", "resume", "status", "tools",
-           "wait", "watch"]  # fmt: skip
+__all__ = ["delete", "deploy", "get", "invoke", "list_all", "logs", "memory", "status", "tools", "wait", "watch"]
 
 
 def spec_of(
@@ -136,30 +134,6 @@ async def logs(session: Session, *, name: str, follow: bool, tail: int | None, p
 
 async def delete(session: Session, *, name: str, force: bool, wait: bool, wait_timeout: float) -> Result:
     return await common.delete_one(session, AGENT, name, wait, wait_timeout)
-
-
-async def pause(session: Session, *, name: str) -> Result:
-    return await _suspend(session, name, True)
-
-
-async def resume(session: Session, *, name: str) -> Result:
-    return await _suspend(session, name, False)
-
-
-async def _suspend(session: Session, name: str, suspend: bool) -> Result:
-    kube = await session.kube()
-    item = await get_existing(kube, AGENT, name)
-    loop = ((item.get("spec") or {}).get("config") or {}).get("autonomous") or {}
-    if not str(loop.get("goal") or "").strip():
-        raise NotReadyError(
-            f"Agent {name} has no goal, so it has no loop to {'pause' if suspend else 'resume'}",
-            hint=f'kaos agent deploy {name} … --autonomous "GOAL"',
-        )
-    await session.changing()
-    patch = {"spec": {"config": {"autonomous": {"suspend": suspend}}}}
-    changed = await kube.patch(AGENT.resource, name, patch)
-    done = f"Paused Agent '{name}' after its current step" if suspend else f"Resumed Agent '{name}'"
-    return Result(Done(done, f"kaos agent {'resume' if suspend else 'watch'} {name}"), changed)
 
 
 async def wait(session: Session, *, name: str, iterations: int | None, wait_timeout: float) -> Result:

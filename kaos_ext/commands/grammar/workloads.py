@@ -208,12 +208,43 @@ AGENT = (
         ),
     ),
     Verb(
-        ("agent", "pause"), "hold the agent's loop after its current iteration", "kaos_ext.commands.agent:pause",
-        "kaos agent pause monitor", arguments=(AGENT_NAME,), changes=True,
+        ("agent", "pause"), "hold the agent's loop at its next step", "kaos_ext.commands.steering:pause",
+        "kaos agent pause monitor --after-iteration", arguments=(AGENT_NAME,), changes=True,
+        flags=(Flag("after-iteration", "let the open iteration end first", takes=Takes.NOTHING),),
     ),
     Verb(
-        ("agent", "resume"), "let a paused loop go on", "kaos_ext.commands.agent:resume",
+        ("agent", "resume"), "let a paused loop go on", "kaos_ext.commands.steering:resume",
         "kaos agent resume monitor", arguments=(AGENT_NAME,), changes=True,
+    ),
+    Verb(
+        ("agent", "run-now"), "one iteration at once, without its pause, even while the loop is held",
+        "kaos_ext.commands.steering:run_now", "kaos agent run-now monitor", arguments=(AGENT_NAME,), changes=True,
+    ),
+    Verb(
+        ("agent", "goal"), "give the agent's loop another goal, from its next step on",
+        "kaos_ext.commands.steering:goal", 'kaos agent goal monitor --text "Watch the disk as well"',
+        arguments=(AGENT_NAME,), body="text", changes=True,
+        flags=(Flag("text", "the new goal", short="t", metavar="GOAL", required=True),),
+    ),
+    Verb(
+        ("agent", "approvals"), "the tool calls that wait for a person", "kaos_ext.commands.approving:approvals",
+        "kaos agent approvals monitor", arguments=(AGENT_NAME,), flags=(TIMEOUT, PORT),
+    ),
+    *(
+        Verb(
+            ("agent", word), text, f"kaos_ext.commands.approving:{word}", f"kaos agent {word} monitor",
+            arguments=(AGENT_NAME,), changes=True,
+            flags=(
+                Flag("call", "which call, where several wait", metavar="ID"),
+                Flag("run", "the task or run it belongs to, where ids are alike", metavar="RUN"),
+                Flag("reason", "what the record says, and the model if it is declined", metavar="TEXT"),
+                TIMEOUT, PORT,
+            ),
+        )
+        for word, text in (
+            ("approve", "let a tool call be made that waits for a person"),
+            ("decline", "refuse a tool call that waits for a person"),
+        )
     ),
     Verb(
         ("agent", "wait"), "wait until the agent is ready, or has finished iterations",
