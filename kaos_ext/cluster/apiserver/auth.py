@@ -55,6 +55,11 @@ class Tokens:
         self._exists = exists
         self._checked: dict[bytes, dict[str, Any]] = {}
 
+    def public_key(self) -> dict[str, Any]:
+        """The key tokens are checked with, as a JSON Web Key."""
+        key: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self._public, as_dict=True)
+        return {**key, "use": "sig", "kid": self._key_id, "alg": "ES256"}
+
     def issue(
         self, namespace: str, name: str, uid: str, audiences: list[str], seconds: int, bound: Bound | None
     ) -> tuple[str, int]:

@@ -141,9 +141,16 @@ def from_yaml(body: bytes) -> Any:
 
 def _yaml_problem(error: Exception) -> str:
     """A YAML error as Go says it."""
-    mark = getattr(error, "context_mark", None) or getattr(error, "problem_mark", None)
+    from yaml.scanner import ScannerError
+
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    return f"line {mark.line + 1}: {problem}" if mark is not None else problem
+    mark, context = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    line = 0
+    if mark is not None and mark.line:
+        line = mark.line + isinstance(error, ScannerError)
+    elif context is not None:
+        line = context.line
+    return f"line {line}: {problem}" if line else problem
 
 
 def _plain(value: Any) -> Any:

@@ -120,7 +120,7 @@ def _decision(served: Served, current: Stored, options: DeleteOptions) -> Decisi
         if meta.get("deletionTimestamp"):
             return Keep(current)
         held = [*(one for one in finalizers if one != CRD_CLEANUP), CRD_CLEANUP]
-        return Put(with_metadata(object, deletionTimestamp=timestamp(), finalizers=held))
+        return Put(_terminating(with_metadata(object, deletionTimestamp=timestamp(), finalizers=held)))
     if not finalizers and not grace:
         marks = _marks(0) if served.storage == "/pods" else {}
         return Remove(with_metadata(object, finalizers=None, **marks))
@@ -133,6 +133,19 @@ def _decision(served: Served, current: Stored, options: DeleteOptions) -> Decisi
         generation = meta.get("generation")
         object = with_metadata(object, generation=generation + 1 if generation else None)
     return Put(with_metadata(object, finalizers=finalizers or None, **_marks(grace)))
+
+
+def _terminating(crd: Object) -> Object:
+    condition = {
+        "type": "Terminating",
+        "status": "True",
+        "lastTransitionTime": timestamp(),
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }
+    status = crd.get("status") or {}
+    others = [one for one in status.get("conditions") or () if one.get("type") != "Terminating"]
+    return {**crd, "status": {**status, "conditions": [*others, condition]}}
 
 
 def _marks(grace: int) -> dict[str, object]:

@@ -48,10 +48,11 @@ class Discovery:
         if body is None:
             return None
         encoded = encode(body)
-        media = "application/json"
+        media, hashed = "application/json", encoded
         if aggregated:
             media += f";g=apidiscovery.k8s.io;v={aggregated};as=APIGroupDiscoveryList"
-        return Document(encoded, media, f'"{hashlib.sha512(encoded).hexdigest().upper()}"')
+            hashed = encode({key: value for key, value in body.items() if key not in ("kind", "apiVersion")})
+        return Document(encoded, media, f'"{hashlib.sha512(hashed).hexdigest().upper()}"')
 
     def _body(self, parts: list[str], aggregated: str) -> Item | None:
         core, groups = self._items[0], self._items[1:]

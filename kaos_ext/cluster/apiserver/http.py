@@ -24,6 +24,7 @@ from kaos_ext.cluster.apiserver.authz.rbac import Rbac
 from kaos_ext.cluster.apiserver.authz.words import forbidden
 from kaos_ext.cluster.apiserver.discovery import Discovery
 from kaos_ext.cluster.apiserver.identity import MASTERS, UserInfo
+from kaos_ext.cluster.apiserver.metrics import Metrics
 from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
 from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
 from kaos_ext.cluster.apiserver.reads import Page, Scope
@@ -65,6 +66,7 @@ class HttpApi:
         self._api = api
         self._authenticator = authenticator
         self._rbac = rbac
+        self.metrics = Metrics(api.storage)
         self._discovery = discovery
         self._pages = pages
         self._streams = streams
@@ -74,6 +76,14 @@ class HttpApi:
         """When the last of them ended (monotonic)."""
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        began = time.monotonic()
+        answered = await self._answered(request)
+        self.metrics.requests[request.method, answered.status] += 1
+        if "watch" not in request.query:
+            self.metrics.seconds += time.monotonic() - began
+        return answered
+
+    async def _answered(self, request: BaseRequest) -> web.StreamResponse:
         user = self._user(request)
         counts = user is not None and not user.name.startswith("system:serviceaccount:")
         self.open_requests += counts
@@ -201,6 +211,7 @@ class HttpApi:
         response.enable_chunked_encoding()
         frames = render.Frames(scope.served, wanted, request.query.get("includeObject", ""))
         await response.prepare(request)
+        self.metrics.watches += 1
         try:
             async for batch in watch.batches():
                 async with asyncio.timeout(STUCK_SECONDS):
@@ -212,6 +223,8 @@ class HttpApi:
             return response
         except ApiError as error:
             await response.write(encode({"type": "ERROR", "object": error.status}) + b"\n")
+        finally:
+            self.metrics.watches -= 1
         await response.write_eof()
         return response
 

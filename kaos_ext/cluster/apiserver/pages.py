@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from kaos_ext.cluster.apiserver import metrics
 from kaos_ext.cluster.apiserver.apidocs import ApiDocuments
+from kaos_ext.cluster.apiserver.auth import ISSUER
 from kaos_ext.cluster.apiserver.http import Handler, answer, page_not_found
 from kaos_ext.cluster.apiserver.storage import encode
 from kaos_ext.cluster.client import Client
@@ -55,6 +57,9 @@ class Pages:
             "/healthz": self._health,
             "/livez": self._health,
             "/readyz": self._ready,
+            "/metrics": self._metrics,
+            "/.well-known": self._issuer,
+            "/openid": self._keys,
             "/openapi": ApiDocuments(self._server.registry).handle,
         }
 
@@ -64,8 +69,39 @@ class Pages:
         registry = self._server.registry
         groups = [f"/apis/{group}" for group in registry.groups() if group]
         versions = [f"/apis/{group}/{one}" if group else f"/api/{one}" for group, one in registry.group_versions()]
-        plain = ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
+        plain = [
+            *("/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics"),
+            *("/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"),
+        ]
         return answer(encode({"paths": sorted([*plain, *groups, *versions])}))
+
+    def _metrics(self, request: BaseRequest) -> web.Response:
+        if request.rel_url.path != "/metrics":
+            return page_not_found()
+        text = self._server.http.metrics.text()
+        return answer(text.encode(), 200, {"Content-Type": metrics.CONTENT_TYPE})
+
+    def _issuer(self, request: BaseRequest) -> web.Response:
+        """Who signs tokens of service accounts, for those who want to check them themselves."""
+        if request.rel_url.path.rstrip("/") != "/.well-known/openid-configuration":
+            return page_not_found()
+        server = self._server
+        document = {
+            "issuer": ISSUER,
+            "jwks_uri": f"https://{server.config.host}:{server.port}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+        return answer(
+            encode(document), 200, {"Content-Type": "application/json", "Cache-Control": "public, max-age=3600"}
+        )
+
+    def _keys(self, request: BaseRequest) -> web.Response:
+        if request.rel_url.path.rstrip("/") != "/openid/v1/jwks":
+            return page_not_found()
+        headers = {"Content-Type": "application/jwk-set+json", "Cache-Control": "public, max-age=3600"}
+        return answer(encode({"keys": [self._server.tokens.public_key()]}), 200, headers)
 
     def _health(self, request: BaseRequest) -> web.Response:
         return answer(b"ok", 200, _TEXT)

@@ -18,6 +18,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from kaos_ext.cluster.apiserver import failures
+from kaos_ext.cluster.apiserver.authz.impersonation import PREFIX as IMPERSONATE
 from kaos_ext.cluster.apiserver.paths import Target
 from kaos_ext.cluster.apiserver.storage import Storage
 from kaos_ext.kube.objects import ApiError, Object
@@ -244,7 +245,7 @@ def _forwarded(request: BaseRequest, raw: str) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict()
     named = {part.strip().lower() for part in request.headers.get("Connection", "").split(",")}
     for key, value in request.headers.items():
-        if key.lower() not in _STAYS and key.lower() not in named:
+        if key.lower() not in _STAYS and key.lower() not in named and not key.lower().startswith(IMPERSONATE):
             headers.add(key, value)
     marker = raw.index("/proxy")
     headers["X-Forwarded-Uri"] = raw

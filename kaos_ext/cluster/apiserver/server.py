@@ -24,10 +24,12 @@ from kaos_ext.cluster.apiserver.auth import Authenticator, Tokens
 from kaos_ext.cluster.apiserver.authz import bootstrap
 from kaos_ext.cluster.apiserver.authz.aggregation import Aggregation
 from kaos_ext.cluster.apiserver.authz.rbac import Rbac
+from kaos_ext.cluster.apiserver.completion import SYSTEM_CLASSES
 from kaos_ext.cluster.apiserver.definitions import Definitions
 from kaos_ext.cluster.apiserver.deletion import Deletion
 from kaos_ext.cluster.apiserver.discovery import Discovery
 from kaos_ext.cluster.apiserver.follower import Follower
+from kaos_ext.cluster.apiserver.holds import Holds
 from kaos_ext.cluster.apiserver.http import HttpApi, Stream
 from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, MASTERS, UserInfo
 from kaos_ext.cluster.apiserver.kubelet import Kubelet
@@ -44,10 +46,11 @@ from kaos_ext.cluster.apiserver.storage import Storage
 from kaos_ext.cluster.apiserver.token_requests import TokenRequests
 from kaos_ext.cluster.apiserver.upkeep import Upkeep
 from kaos_ext.cluster.apiserver.webhooks.admission import Webhooks
-from kaos_ext.kube.objects import NAMESPACES, ApiError
+from kaos_ext.kube.objects import NAMESPACES, ApiError, Resource
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 2.0
+PRIORITY_CLASSES = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class ApiServer:
         quotas = Quotas(self.storage)
         operations = Operations(self.storage, admission, self.addresses, self.webhooks, quotas)
         deletion = Deletion(self.storage, admission, self.webhooks)
-        tokens = Tokens(config.service_account_key, self._exists)
+        self.tokens = tokens = Tokens(config.service_account_key, self._exists)
         authenticator = Authenticator(config.tokens, tokens)
         reviews = Reviews(self.rbac, authenticator, tokens)
         requests = TokenRequests(self.storage, tokens)
@@ -108,6 +111,7 @@ class ApiServer:
         self.upkeep = Upkeep(self.storage)
         self.followers: list[Follower] = [
             Aggregation(self.storage, self.registry, operations),
+            Holds(self.storage, self.registry, operations),
             QuotaStatus(self.storage, self.registry, operations, quotas),
         ]
         self.pages = Pages(self)
@@ -150,7 +154,7 @@ class ApiServer:
         return {"proxy": self.proxy.handle, "log": self.kubelet.logs}
 
     async def _populate(self) -> None:
-        client = self.client("system:apiserver")
+        client = self.client("system:kube-apiserver")
         for name in DEFAULT_NAMESPACES:
             if self.storage.collection("/namespaces").get("", name) is None:
                 try:
@@ -159,7 +163,15 @@ class ApiServer:
                     if error.reason != "AlreadyExists":
                         raise
         await bootstrap.ensure(self.storage)
+        await self._publish_priorities(client)
         await self.pages.publish_own_service(client)
+
+    async def _publish_priorities(self, client: LocalClient) -> None:
+        present = self.storage.collection("scheduling.k8s.io/priorityclasses")
+        for name, (value, description) in SYSTEM_CLASSES.items():
+            if present.get("", name) is None:
+                body = {"metadata": {"name": name}, "value": value, "description": description}
+                await client.create(PRIORITY_CLASSES, body)
 
     def _exists(self, plural: str, namespace: str, name: str, uid: str) -> bool:
         found = self.storage.collection(f"/{plural}").get(namespace, name)

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from kaos_ext.cluster.apiserver.defaults import select_own_pods
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema.crd import first_status
 from kaos_ext.kube.objects import Object
@@ -83,6 +84,10 @@ def before_create(served: Served, object: Object) -> None:
         if served.has("status"):
             object.pop("status", None)
         return
+    if served.storage == "batch/jobs":
+        select_own_pods(object)
+        if not object["metadata"].get("labels"):
+            object["metadata"]["labels"] = dict(object["spec"]["template"]["metadata"].get("labels") or {})
     if served.has("status") and served.plural not in _WITH_STATUS:
         first = _FIRST_STATUS.get(served.plural)
         object["status"] = first(object) if first else {}

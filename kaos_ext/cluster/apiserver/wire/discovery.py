@@ -71,7 +71,7 @@ def aggregated(items: Sequence[Item], version: str = "v2") -> dict[str, Any]:
             {
                 **item,
                 "metadata": {"name": item["metadata"]["name"]} if item["metadata"].get("name") else {},
-                "versions": [{"freshness": "Current", **entry} for entry in item["versions"]],
+                "versions": [{**entry, "freshness": "Current"} for entry in item["versions"]],
             }
             for item in items
         ],
