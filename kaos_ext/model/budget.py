@@ -80,7 +80,7 @@ class Amounts:
         return Amounts(**amounts)
 
     def to_json(self) -> dict[str, float]:
-        return {resource.value: round(value, 9) for resource, value in self.items()}
+        return {resource.value: value for resource, value in self.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Amounts:

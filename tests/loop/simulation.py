@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kaos_ext import loop
-from kaos_ext.loop import AskModel, CallTools, End, Park, Record, RunSpec, RunState, WaitUntil
+from kaos_ext.loop import AskModel, CallTools, End, Ledger, Park, Record, RunSpec, RunState, WaitUntil, ledger
 from kaos_ext.model.events import Event, EventType
 
 
@@ -46,20 +46,27 @@ class World:
     """(tool, iteration) of every call that was really made."""
     waits: list[float] = field(default_factory=list)
     suspend_at: Callable[[RunState], bool] = lambda state: False
+    hold_at: Callable[[RunState], bool] = lambda state: False
+    usage: dict[str, int] = field(default_factory=dict)
+    cost: float | None = None
+    """What every model call costs."""
+    ledger: Ledger = field(default_factory=Ledger)
     after: Callable[[str], None] = lambda point: None
     """Called at every boundary; raises Killed to end the process there."""
 
     def start(self) -> RunState:
         state = loop.begin(self.spec)
+        self.ledger = Ledger()
         for event in self.log:
             state = loop.fold(state, event)
+            self.ledger = ledger.fold(self.ledger, event)
         content = {"goal": self.spec.goal, "interval_seconds": self.spec.limits.interval_seconds}
         return self._record(state, Event(EventType.LOOP_STARTED, content, iteration=state.status.iteration))
 
     def run(self, *, until: Callable[[RunState], bool]) -> RunState:
         state = self.start()
         while not until(state):
-            state = replace(state, suspended=self.suspend_at(state))
+            state = replace(state, suspended=self.suspend_at(state), hold_after=self.hold_at(state), ledger=self.ledger)
             for action in loop.decide(state, self.now):
                 match action:
                     case Record(events):
@@ -83,14 +90,18 @@ class World:
             placed = replace(event, seq=len(self.log) + 1, time=self.now, run=self.spec.run, session="s")
             self.log.append(placed)
             state = loop.fold(state, placed)
+            self.ledger = ledger.fold(self.ledger, placed)
         self.after("after a write")
         return state
 
     def _ask(self, state: RunState, step: int) -> RunState:
         iteration = state.status.iteration
-        state = self._record(state, Event(EventType.MODEL_REQUEST, {}, iteration=iteration, step=step))
+        reserved = {"reserved": {"tokens": 10}} if self.usage else {}
+        state = self._record(state, Event(EventType.MODEL_REQUEST, reserved, iteration=iteration, step=step))
         self.now += self.step_seconds
         answer = self.model(state)
+        if self.usage:
+            answer = {**answer, "usage": self.usage, "cost": self.cost}
         self.after("the model answered")
         return self._record(state, Event(EventType.MODEL_RESPONSE, answer, iteration=iteration, step=step))
 

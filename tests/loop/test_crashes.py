@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaos_ext.loop import Limits, RunSpec
-from kaos_ext.model.events import ITERATION_ENDS, EventType
+from kaos_ext.loop import Limits, RunSpec, RunState
+from kaos_ext.model.budget import Budget, Scope
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, EventType, LoopPhase
 from tests.loop.simulation import Answers, Killed, World, call
 
 ITERATIONS = 6
@@ -107,3 +108,63 @@ def test_a_call_cut_off_is_told_to_the_model_as_unknown() -> None:
     state = world.run(until=lambda state: bool(state.turns) and state.turns[-1].role == "tool")
     assert "outcome is unknown" in state.turns[-1].text
     assert len(world.calls) == 1
+
+
+LIMITS = {"modelCalls": 11, "toolCalls": 7}
+
+
+def limited_world() -> World:
+    budget = Budget.from_json({"life": LIMITS, "perIteration": {"toolCalls": 2}})
+    model = Answers(call("count", "a"), call("count", "b"), "counted")
+    return World(RunSpec("count", limits=Limits(max_steps=4), budget=budget), model, usage={"prompt_tokens": 7})
+
+
+def run_out(world: World, kills: list[int]) -> RunState:
+    """Until the budget holds the loop for good, dying after each of so many boundaries."""
+    left, seen = list(kills), 0
+
+    def after(point: str) -> None:
+        nonlocal seen
+        seen += 1
+        if left and seen >= left[0]:
+            left.pop(0)
+            seen = 0
+            raise Killed
+
+    world.after = after
+    while True:
+        try:
+            return world.run(until=lambda state: state.status.phase is LoopPhase.STOPPED)
+        except Killed:
+            continue
+
+
+def limited_boundaries() -> int:
+    world, seen = limited_world(), Counter[str]()
+    world.after = lambda point: seen.update([point])
+    world.run(until=lambda state: state.status.phase is LoopPhase.STOPPED)
+    return seen.total()
+
+
+def check_spending(world: World, state: RunState) -> None:
+    assert len(world.of_type(EventType.MODEL_REQUEST)) <= LIMITS["modelCalls"]
+    assert len(world.calls) <= LIMITS["toolCalls"]
+    spent = world.ledger.spent(Scope.LIFE, LOOP_RUN, world.now)
+    assert spent.model_calls == len(world.of_type(EventType.MODEL_REQUEST)), "a repeated call is counted again"
+    assert spent.tool_calls == len(world.of_type(EventType.TOOL_CALL)), "an intent is counted once"
+    lost = len(world.of_type(EventType.MODEL_REQUEST)) - len(world.of_type(EventType.MODEL_RESPONSE))
+    assert spent.tokens == 7 * len(world.of_type(EventType.MODEL_RESPONSE)) + 10 * lost, "a lost one at its estimate"
+    assert state.status.stop_reason in ("life.modelCalls", "life.toolCalls")
+
+
+@pytest.mark.parametrize("at", range(1, limited_boundaries() + 1))
+def test_a_budget_holds_wherever_the_process_dies(at: int) -> None:
+    world = limited_world()
+    check_spending(world, run_out(world, [at]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=10))
+def test_a_budget_holds_however_often_the_process_dies(kills: list[int]) -> None:
+    world = limited_world()
+    check_spending(world, run_out(world, kills))

@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 
 from kaos_ext.model import names
-from kaos_ext.model.budget import Scope
+from kaos_ext.model.budget import Amounts, Scope
 from kaos_ext.model.errors import KaosError
 from kaos_ext.model.events import LOOP_RUN, LoopPhase
 from kaos_ext.runtime.agent.service import AgentService
@@ -85,8 +85,8 @@ def loop_status(service: AgentService) -> dict[str, Any]:
         "waitingFor": waiting or None,
         "totals": {_camel(name): value for name, value in state.totals.to_json().items()},
         "spent": {
-            "today": ledger.spent(Scope.DAY, LOOP_RUN, now).to_json(),
-            "life": ledger.spent(Scope.LIFE, LOOP_RUN, now).to_json(),
+            "today": _round(ledger.spent(Scope.DAY, LOOP_RUN, now)),
+            "life": _round(ledger.spent(Scope.LIFE, LOOP_RUN, now)),
         },
     }
     return {key: value for key, value in status.items() if value is not None}
@@ -228,6 +228,10 @@ class Reporter:
         self._token = Path(found.token_file) if found.token_file else found.token
         if found.server.startswith("https"):
             self._ssl = ssl.create_default_context(cadata=found.authority or None)
+
+
+def _round(amounts: Amounts) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in amounts.to_json().items()}
 
 
 def _time(seconds: float) -> str:

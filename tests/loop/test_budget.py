@@ -1,0 +1,223 @@
+"""The budget is checked before each call, in every scope, and holds, ends or cuts what reaches it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kaos_ext import loop
+from kaos_ext.loop import Limits, Repeat, RunSpec, RunState, ledger
+from kaos_ext.loop.ledger import DAY_SECONDS, Doing, Ledger
+from kaos_ext.model.approvals import Approvals
+from kaos_ext.model.budget import Amounts, Budget, PriceUnknownError, Resource, Scope
+from kaos_ext.model.errors import UsageError
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopPhase, Outcome
+from tests.loop.simulation import Answers, World, call
+
+TWO_CALLS = {"text": "", "tool_calls": [call("look", "a"), call("look", "b")]}
+
+
+def budget(**limits: dict[str, float]) -> Budget:
+    return Budget.from_json({"prices": {"*": {"inputPerMillion": 1.0, "outputPerMillion": 1.0}}, **limits})
+
+
+def world(answers: Any, *, repeat: Repeat = Repeat.FOREVER, **limits: dict[str, float]) -> World:
+    run = LOOP_RUN if repeat is Repeat.FOREVER else "task_1"
+    spec = RunSpec("work", run, repeat=repeat, limits=Limits(max_steps=20), budget=budget(**limits))
+    return World(spec, answers, usage={"prompt_tokens": 60, "completion_tokens": 40}, cost=0.25)
+
+
+def ended(number: int):  # type: ignore[no-untyped-def]
+    return lambda state: state.status.totals.iterations >= number
+
+
+@pytest.mark.parametrize(
+    ("limit", "calls"),
+    [
+        ({"steps": 3}, 3),
+        ({"modelCalls": 2}, 2),
+        ({"tokens": 250}, 3),
+        ({"cost": 0.5}, 2),
+        ({"wallSeconds": 1}, 10),
+    ],
+)
+def test_each_resource_ends_an_iteration_that_uses_it_up(limit: dict[str, float], calls: int) -> None:
+    found = world(Answers(call("look")), perIteration=limit)
+    state = found.run(until=ended(2))
+    ends = found.of_type(EventType.ITERATION_FINISHED)
+    (resource,) = limit
+    assert {end.content["outcome"] for end in ends} == {Outcome.BUDGET_EXHAUSTED}
+    assert {end.content["reason"] for end in ends} == {f"perIteration.{resource}"}
+    assert len(found.of_type(EventType.MODEL_RESPONSE)) == 2 * calls, "overshoot is less than one call"
+    assert not state.status.failures, "a limit is no failure"
+
+
+def test_calls_beyond_the_room_are_not_made() -> None:
+    found = world(lambda state: TWO_CALLS, perIteration={"toolCalls": 3})
+    found.run(until=ended(1))
+    assert len(found.calls) == 3
+
+
+def test_no_tool_calls_at_all_lets_the_model_answer() -> None:
+    found = world(Answers("no tools needed"), life={"toolCalls": 0})
+    found.run(until=ended(3))
+    assert {end.content["outcome"] for end in found.of_type(EventType.ITERATION_FINISHED)} == {Outcome.COMPLETED}
+
+
+def test_a_day_that_is_used_up_holds_the_loop_until_midnight_and_says_so_once() -> None:
+    found = world(Answers("done"), perDay={"iterations": 3})
+    found.run(until=ended(7))
+    held = found.of_type(EventType.BUDGET_EXHAUSTED)
+    assert [event.content["reason"] for event in held] == ["perDay.iterations"] * 2
+    started = [int(event.time // DAY_SECONDS) for event in found.of_type(EventType.ITERATION_STARTED)]
+    assert started == [0, 0, 0, 1, 1, 1, 2]
+    assert held[0].content["until"] == "1970-01-02T00:00:00+00:00"
+
+
+def test_a_life_that_is_used_up_stops_the_loop_with_the_reason_and_a_new_budget_lets_it_go_on() -> None:
+    found = world(Answers("done"), life={"modelCalls": 2})
+    state = found.run(until=lambda state: state.status.phase is LoopPhase.STOPPED)
+    assert (state.status.stop_reason, state.status.iteration) == ("life.modelCalls", 2)
+    found.spec = RunSpec("work", budget=budget(life={"modelCalls": 3}))
+    state = found.run(until=ended(3))
+    assert state.status.stop_reason == ""
+
+
+def test_a_task_ends_with_the_scope_and_resource_it_used_up() -> None:
+    found = world(Answers(call("look"), "again"), repeat=Repeat.UNTIL_DONE, perTask={"tokens": 500})
+    state = found.run(until=lambda state: len(found.log) > 200)
+    assert loop.over(state) and state.exhausted == "perTask.tokens"
+    assert [event.content["reason"] for event in found.of_type(EventType.BUDGET_EXHAUSTED)] == ["perTask.tokens"]
+
+
+def test_a_pause_and_a_dead_process_cost_no_wall_time() -> None:
+    found = world(Answers(call("look")), perIteration={"wallSeconds": 1})
+    found.run(until=lambda state: state.steps == 2)
+    found.now += 3600
+    found.run(until=lambda state: state.steps == 4)
+    assert found.ledger.spent(Scope.ITERATION, LOOP_RUN, found.now).wall_seconds == pytest.approx(0.4, abs=0.01)
+
+
+def asked(seq: int, run: str = LOOP_RUN, **reserved: float) -> Event:
+    return Event(EventType.MODEL_REQUEST, {"reserved": reserved}, seq, 10.0, "s", run, 1, 1)
+
+
+def test_a_reservation_counts_until_it_is_settled_and_stays_spent_when_the_call_is_lost() -> None:
+    began = ledger.fold(Ledger(), Event(EventType.ITERATION_STARTED, {}, 1, 10.0, "s", LOOP_RUN, 1))
+    began = ledger.fold(began, asked(2, tokens=30))
+    assert began.spent(Scope.LIFE, LOOP_RUN, 10.0).tokens == 30
+    answered = Event(EventType.MODEL_RESPONSE, {"usage": {"prompt_tokens": 3}}, 3, 10.0, "s", LOOP_RUN, 1, 1)
+    assert ledger.fold(began, answered).life.tokens == 3
+    died = ledger.fold(began, Event(EventType.LOOP_STARTED, {}, 3, 20.0, "s", LOOP_RUN, 1))
+    assert died.life.tokens == 30 and died.life.model_calls == 1
+
+
+def test_runs_beside_each_other_see_each_others_reservations() -> None:
+    limits = budget(life={"tokens": 50})
+    both = ledger.fold(Ledger(), asked(1, "chat_1", tokens=50))
+    refused = ledger.refusal(both, limits, LOOP_RUN, 10.0, Doing.MODEL)
+    assert refused is not None and refused.reason == "life.tokens"
+
+
+def test_a_child_gets_no_more_than_is_left_and_gives_back_what_it_does_not_need() -> None:
+    limits = budget(life={"tokens": 100, "toolCalls": 5})
+    state = ledger.fold(Ledger(), asked(1, "chat_1", tokens=40))
+    given = ledger.lease(state, limits, LOOP_RUN, 10.0, Amounts(tokens=1000, steps=7))
+    assert given == Amounts(tokens=60, tool_calls=5, steps=7)
+    lent = Event(
+        EventType.DELEGATION_REQUEST, {}, 2, 10.0, "s", LOOP_RUN, 1, data={"call_id": "c", "lease": given.to_json()}
+    )
+    state = ledger.fold(state, lent)
+    assert ledger.room(state, limits, LOOP_RUN, 10.0, Resource.TOKENS) == 0
+    back = Event(
+        EventType.DELEGATION_RESPONSE, {}, 3, 10.0, "s", LOOP_RUN, 1, data={"call_id": "c", "spent": {"tokens": 10}}
+    )
+    assert ledger.room(ledger.fold(state, back), limits, LOOP_RUN, 10.0, Resource.TOKENS) == 50
+    silent = Event(EventType.DELEGATION_ERROR, {}, 3, 10.0, "s", LOOP_RUN, 1, data={"call_id": "c"})
+    assert ledger.room(ledger.fold(state, silent), limits, LOOP_RUN, 10.0, Resource.TOKENS) == 0
+
+
+def test_a_ledger_read_back_is_the_ledger() -> None:
+    found = world(Answers(call("look"), "x"), perIteration={"steps": 50})
+    found.run(until=lambda state: state.status.iteration == 3 and state.steps == 1)
+    assert Ledger.from_json(found.ledger.to_json()) == found.ledger
+    again = Ledger()
+    for event in found.log:
+        again = ledger.fold(again, event)
+    assert again == found.ledger
+
+
+def test_a_cost_limit_needs_the_price_of_the_model() -> None:
+    limited = Budget.from_json({"perDay": {"cost": 1}, "prices": {"gpt-*": {"inputPerMillion": 2}}})
+    limited.check("gpt-4o")
+    with pytest.raises(PriceUnknownError, match="llama"):
+        limited.check("llama")
+    Budget.from_json({"perDay": {"tokens": 1}}).check("llama")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"perDay": {"tokens": -1}}', '{"perDay": {"wine": 1}}'])
+def test_a_budget_that_cannot_be_kept_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        Budget.parse(text)
+
+
+# -- approvals and wishes ----------------------------------------------------------------------------------------------
+
+
+def asking(**more: Any) -> World:
+    return World(RunSpec("work", approvals=Approvals(("look",), **more)), Answers(call("look"), "done"))
+
+
+def answered(found: World, state: RunState, kind: EventType, **content: Any) -> None:
+    found._record(state, Event(kind, content, iteration=1, data={"call_id": "call_1"}))
+
+
+def test_a_call_that_needs_approval_is_asked_for_once_and_waits_without_end() -> None:
+    found = asking()
+    state = found.run(until=lambda state: found.now > 5000)
+    assert state.status.phase is LoopPhase.INPUT_REQUIRED and not found.calls
+    assert [waiting.tool for waiting in state.status.approvals] == ["look"]
+    assert len(found.of_type(EventType.APPROVAL_REQUESTED)) == 1, "a new process asks no second time"
+    answered(found, state, EventType.APPROVAL_GRANTED)
+    state = found.run(until=ended(1))
+    assert len(found.calls) == 1 and state.status.last_response == "done"
+
+
+def test_a_declined_call_is_told_to_the_model_and_never_made() -> None:
+    found = asking()
+    state = found.run(until=lambda state: state.status.phase is LoopPhase.INPUT_REQUIRED)
+    answered(found, state, EventType.APPROVAL_DECLINED, reason="too hot")
+    found.run(until=ended(1))
+    (error,) = found.of_type(EventType.TOOL_ERROR)
+    assert not found.calls and "too hot" in error.content["error"]
+
+
+@pytest.mark.parametrize(("decision", "made"), [("deny", 0), ("allow", 1)])
+def test_silence_decides_as_the_owner_said_once_the_time_is_over(decision: str, made: int) -> None:
+    found = asking(timeout_seconds=30, on_timeout=decision)
+    found.run(until=ended(1))
+    assert len(found.calls) == made and found.waits[-1] <= 30
+    assert found.of_type(EventType.APPROVAL_TIMED_OUT)[0].content["decision"] == decision
+
+
+def test_one_iteration_wanted_now_runs_although_the_loop_is_held_and_only_once() -> None:
+    found = World(RunSpec("work", limits=Limits(interval_seconds=60)), Answers("done"))
+    found.run(until=ended(1))
+    found.suspend_at = lambda state: True
+    state = found.run(until=lambda state: state.status.phase is LoopPhase.PAUSED)
+    found._record(state, Event(EventType.RUN_REQUESTED, {"id": "x"}))
+    found.run(until=lambda state: state.status.phase is LoopPhase.PAUSED and state.status.iteration == 2)
+    now = found.now
+    state = found.run(until=lambda state: found.now > now + 500)
+    assert state.status.iteration == 2
+
+
+def test_a_hold_after_the_iteration_lets_the_open_one_end() -> None:
+    found = World(RunSpec("work"), Answers(call("look"), "done"))
+    found.hold_at = lambda state: True
+    state = found.run(until=lambda state: state.status.phase is LoopPhase.PAUSED)
+    assert state.status.iteration == 0
+    found.hold_at = lambda state: state.status.open
+    found.run(until=ended(1))
+    assert found.types("paused", "resumed", "iteration_finished") == ["paused", "resumed", "iteration_finished"]
