@@ -115,3 +115,29 @@ async def test_waiting_for_the_lock_ends_when_the_process_is_to_stop(log: Log) -
 
     assert await Journal.open(log.path, [], waiting=waiting, stopping=stopping) is None
     assert "being written by process" in reasons[0]
+
+
+def test_a_session_keeps_its_newest_events_and_the_oldest_sessions_are_forgotten(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRIM_EVERY", 20)
+    journal = Journal(log, retention=Retention(sessions=3, session_events=10))
+    for number in range(200):
+        journal.record([said(str(number), run=f"chat_{number}", session=f"s{number % 5}")])
+    journal.record([said(f"more {number}", run="chat_x", session="s4") for number in range(40)])
+    assert len(journal.page(limit=100, session="s4")) == 10
+    assert len(journal.sessions) == 3 and log.count() < 120
+
+
+def test_events_beyond_their_age_go_and_what_was_spent_stays(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRIM_EVERY", 10)
+    now = 1000.0
+    journal = Journal(log, retention=Retention(age_seconds=100), clock=lambda: now)
+    call = Event(EventType.TOOL_CALL, {"tool": "t"}, run="chat_1", session="s")
+    journal.record([call] * 7)
+    journal.record([Event(EventType.ITERATION_FINISHED, {}, run="chat_1", session="s")])
+    now = 2000.0
+    journal.record([said(str(number), run="chat_2", session="s") for number in range(30)])
+    assert not journal.of_run("chat_1")
+    assert journal.ledger.life.tool_calls == 7
+    assert Journal(log).ledger == journal.ledger, "a new process knows it from the summary"

@@ -13,16 +13,18 @@ from aiohttp import web
 from kaos_ext.model.errors import NotFoundError
 from kaos_ext.model.events import Waiting
 from kaos_ext.runtime.agent.service import AgentService, ConflictError
+from kaos_ext.runtime.secrets import Redactor
 
 DECISIONS = {"approve": True, "decline": False}
 
 
 class ApprovalDesk:
-    def __init__(self, service: AgentService) -> None:
+    def __init__(self, service: AgentService, redactor: Redactor) -> None:
         self._service = service
+        self._redactor = redactor
 
     async def waiting(self, request: web.Request) -> web.Response:
-        listed = [_told(run, call) for run, call in self._service.waiting()]
+        listed = [self._told(run, call) for run, call in self._service.waiting()]
         return web.json_response({"agent": self._service.settings.name, "approvals": listed, "total": len(listed)})
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -45,11 +47,11 @@ class ApprovalDesk:
             return _refused(404, str(error))
         except ConflictError as error:
             return _refused(409, str(error))
-        return web.json_response({**_told(run, call), "decision": decision})
+        return web.json_response({**self._told(run, call), "decision": decision})
 
-
-def _told(run: str, call: Waiting) -> dict[str, Any]:
-    return {"run": run, **call.to_json()}
+    def _told(self, run: str, call: Waiting) -> dict[str, Any]:
+        told: dict[str, Any] = self._redactor.value({"run": run, **call.to_json()})
+        return told
 
 
 def _refused(status: int, message: str) -> web.Response:

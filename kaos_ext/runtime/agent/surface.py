@@ -14,6 +14,7 @@ from kaos_ext.runtime.agent.chat import Chat
 from kaos_ext.runtime.agent.memory import Memory
 from kaos_ext.runtime.agent.metrics import CONTENT_TYPE, Counts
 from kaos_ext.runtime.agent.service import AgentService
+from kaos_ext.runtime.secrets import Redactor
 from kaos_ext.runtime.shell import Shell
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,10 +46,12 @@ class Surface:
     def up(self, service: AgentService) -> None:
         memory = Memory(self._shell, service.journal, enabled=service.settings.memory)
 
-        approvals = ApprovalDesk(service)
+        redactor = Redactor(service.settings.secrets)
+        approvals = ApprovalDesk(service, redactor)
 
         async def loop(request: web.Request) -> web.Response:
-            return web.json_response(service.loop_state.to_json() | {"budget": service.spending()})
+            state = redactor.value(service.loop_state.to_json())
+            return web.json_response(state | {"budget": service.spending()})
 
         async def cards(request: web.Request) -> web.Response:
             tools = await service.tools.all(live=True)
