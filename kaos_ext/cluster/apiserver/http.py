@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render, rules
+from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator
 from kaos_ext.cluster.apiserver.authz import impersonation
@@ -311,12 +311,7 @@ class HttpApi:
         body, duplicates = bodies.decode(
             await self._body(request), request.headers.get("Content-Type"), served.kind, find_duplicates=look
         )
-        if duplicates:
-            words = bodies.duplicate_words(duplicates)
-            if chosen.strict:
-                why = "strict decoding error: " + ", ".join(words)
-                raise failures.bad_request(rules.cannot_be_handled(served, why))
-            chosen.warnings += words
+        chosen.duplicates = bodies.duplicate_words(duplicates)
         return body
 
 

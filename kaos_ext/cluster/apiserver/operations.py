@@ -341,10 +341,11 @@ def _shaped(served: Served, object: Object, options: WriteOptions, *, quiet: boo
         shaped = rules.shape(served, object, unknown=unknown)
     except DecodeError as error:
         raise failures.bad_request(rules.cannot_be_handled(served, str(error))) from None
-    if unknown:
+    words = [*rules.unknown_words(unknown or ()), *options.duplicates]
+    if words:
         if options.strict:
-            raise failures.bad_request(rules.cannot_be_handled(served, rules.strict_error(unknown)))
-        options.warnings += [f'unknown field "{path}"' for path in unknown]
+            raise failures.bad_request(rules.cannot_be_handled(served, rules.strict_error(words)))
+        options.warnings += words
     return shaped
 
 

@@ -30,6 +30,8 @@ class WriteOptions:
     validation: str = "Warn"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    """What the body says twice, in the words of a refusal or warning."""
     user: UserInfo = field(default_factory=lambda: SELF)
     """On whose behalf."""
 

@@ -105,7 +105,7 @@ def _check_strictly(served: Served, kind: PatchType, patch: Any, old: Object, re
         shown = go_text(patch)
     else:
         shown = json.dumps(_in_go_order(result), separators=(",", ":"), ensure_ascii=False)
-    why = invalid("patch", shown, rules.strict_error(unknown))
+    why = invalid("patch", shown, rules.strict_error(rules.unknown_words(unknown)))
     raise failures.invalid("", "", "", [why])
 
 

@@ -84,6 +84,8 @@ storageclasses StorageClass cluster sc - -
 volumeattachments VolumeAttachment cluster - - s
 """,
     "admissionregistration.k8s.io/v1": """
+mutatingadmissionpolicies MutatingAdmissionPolicy cluster - api-extensions -
+mutatingadmissionpolicybindings MutatingAdmissionPolicyBinding cluster - api-extensions -
 mutatingwebhookconfigurations MutatingWebhookConfiguration cluster - api-extensions -
 validatingadmissionpolicies ValidatingAdmissionPolicy cluster - api-extensions s
 validatingadmissionpolicybindings ValidatingAdmissionPolicyBinding cluster - api-extensions -

@@ -5,7 +5,7 @@ The one place where the serving half asks the pure half; everything here is load
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kaos_ext.cluster.apiserver import failures, validation
@@ -91,8 +91,12 @@ def cannot_be_handled(served: Served, why: str) -> str:
     return f'{served.kind} in version "{served.version}" cannot be handled as a {served.kind}: {why}'
 
 
-def strict_error(unknown: list[str]) -> str:
-    return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown)
+def unknown_words(paths: Iterable[str]) -> list[str]:
+    return [f'unknown field "{path}"' for path in paths]
+
+
+def strict_error(words: Iterable[str]) -> str:
+    return "strict decoding error: " + ", ".join(words)
 
 
 def read(gvk: tuple[str, str, str], object: Object) -> Object:
