@@ -20,7 +20,7 @@ Actions of one decision are carried out in order; then the events they left are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from kaos_ext.loop.backoff import pause
@@ -28,6 +28,7 @@ from kaos_ext.loop.ledger import Doing, Refusal, refusal, room
 from kaos_ext.loop.state import PendingCall, Repeat, RunState, fold
 from kaos_ext.model.budget import Resource, Scope
 from kaos_ext.model.events import Event, EventType, LoopPhase, Outcome, timestamp
+from kaos_ext.model.values import changed
 
 RESULT_CHARACTERS = 2000
 UNKNOWN = (
@@ -343,7 +344,7 @@ def _end(state: RunState, now: float, kind: EventType, outcome: Outcome, **more:
         content["failures"] = failures
     if state.spec.repeat is Repeat.FOREVER:
         content["next_at"] = timestamp(now + pause(state.spec.limits.interval_seconds, failures))
-    totals = replace(status.totals, iterations=status.totals.iterations + 1)
+    totals = changed(status.totals, iterations=status.totals.iterations + 1)
     return _event(state, kind, {**content, "totals": totals.to_json()})
 
 

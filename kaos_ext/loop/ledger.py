@@ -14,12 +14,13 @@ so runs beside each other overshoot a limit by no more than the call each of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from kaos_ext.model.budget import NOTHING, Amounts, Budget, Resource, Scope
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
+from kaos_ext.model.values import changed
 
 DAY_SECONDS = 86_400
 CHARACTERS_PER_TOKEN = 4
@@ -46,7 +47,7 @@ _IDLE_BEFORE = frozenset({EventType.LOOP_STARTED, EventType.ITERATION_STARTED})
 _RUN_ENDS = frozenset({EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """One run that is not over."""
 
@@ -64,7 +65,7 @@ class Account:
     """Seconds of the open iteration that are not in the amounts yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ledger:
     seq: int = 0
     day: int = 0
@@ -135,7 +136,7 @@ def fold(ledger: Ledger, event: Event) -> Ledger:
     if 0 < event.seq <= ledger.seq:
         return ledger
     if event.seq:
-        ledger = replace(ledger, seq=event.seq)
+        ledger = changed(ledger, seq=event.seq)
     if not event.run:
         return ledger
     ledger = _timed(ledger, event)
@@ -144,29 +145,29 @@ def fold(ledger: Ledger, event: Event) -> Ledger:
         case EventType.LOOP_STARTED:
             return _lost(ledger, event)
         case EventType.ITERATION_STARTED:
-            account = replace(ledger.account(event.run), iteration=NOTHING)
+            account = changed(ledger.account(event.run), iteration=NOTHING)
             return _charged(_kept(ledger, event.run, account), event, Amounts(iterations=1))
         case EventType.MODEL_REQUEST:
             ledger = _lost(ledger, event)
             reserved = Amounts.from_json(content.get("reserved") or {})
-            ledger = _kept(ledger, event.run, replace(ledger.account(event.run), reserved=reserved))
+            ledger = _kept(ledger, event.run, changed(ledger.account(event.run), reserved=reserved))
             return _charged(ledger, event, Amounts(model_calls=1))
         case EventType.MODEL_RESPONSE:
             reserved = ledger.account(event.run).reserved or NOTHING
-            ledger = _kept(ledger, event.run, replace(ledger.account(event.run), reserved=None))
+            ledger = _kept(ledger, event.run, changed(ledger.account(event.run), reserved=None))
             return _charged(ledger, event, _used(content, reserved))
         case EventType.TOOL_CALL:
             return _charged(ledger, event, Amounts(tool_calls=1))
         case EventType.DELEGATION_REQUEST if event.data.get("lease"):
             lease = Amounts.from_json(event.data["lease"])
-            return replace(ledger, leases={**ledger.leases, str(event.data.get("call_id")): lease})
+            return changed(ledger, leases={**ledger.leases, str(event.data.get("call_id")): lease})
         case EventType.DELEGATION_RESPONSE | EventType.DELEGATION_ERROR:
             return _lease_settled(ledger, event)
         case kind if kind in ITERATION_ENDS:
             return _iteration_ended(ledger, event)
         case kind if kind in _RUN_ENDS:
             ledger = _lost(ledger, event)
-            return replace(ledger, accounts={r: a for r, a in ledger.accounts.items() if r != event.run})
+            return changed(ledger, accounts={r: a for r, a in ledger.accounts.items() if r != event.run})
     return ledger
 
 
@@ -175,22 +176,22 @@ def _timed(ledger: Ledger, event: Event) -> Ledger:
     if account is None or account.last is None:
         if event.type != EventType.ITERATION_STARTED:
             return ledger
-        return _kept(ledger, event.run, replace(account or Account(), last=event.time, idle=False, worked=0.0))
+        return _kept(ledger, event.run, changed(account or Account(), last=event.time, idle=False, worked=0.0))
     unworked = account.idle or event.type in _IDLE_BEFORE
     worked = account.worked if unworked else account.worked + max(0.0, event.time - account.last)
     idle = event.type in _IDLE_AFTER
-    return _kept(ledger, event.run, replace(account, last=event.time, idle=idle, worked=worked))
+    return _kept(ledger, event.run, changed(account, last=event.time, idle=idle, worked=worked))
 
 
 def _iteration_ended(ledger: Ledger, event: Event) -> Ledger:
     if event.type != EventType.ITERATION_FAILED:
         ledger = _lost(ledger, event)
     account = ledger.account(event.run)
-    ledger = _kept(ledger, event.run, replace(account, reserved=None, last=None, worked=0.0))
+    ledger = _kept(ledger, event.run, changed(account, reserved=None, last=None, worked=0.0))
     if account.worked:
         ledger = _charged(ledger, event, Amounts(wall_seconds=account.worked))
     if event.run != LOOP_RUN and not event.run.startswith("task_"):
-        return replace(ledger, accounts={run: kept for run, kept in ledger.accounts.items() if run != event.run})
+        return changed(ledger, accounts={run: kept for run, kept in ledger.accounts.items() if run != event.run})
     return ledger
 
 
@@ -199,7 +200,7 @@ def _lost(ledger: Ledger, event: Event) -> Ledger:
     account = ledger.accounts.get(event.run)
     if account is None or account.reserved is None:
         return ledger
-    ledger = _kept(ledger, event.run, replace(account, reserved=None))
+    ledger = _kept(ledger, event.run, changed(account, reserved=None))
     return _charged(ledger, event, account.reserved)
 
 
@@ -211,7 +212,7 @@ def _lease_settled(ledger: Ledger, event: Event) -> Ledger:
     said = event.data.get("spent")
     # A child that does not say what it spent may have spent all it was given.
     spent = lease if said is None else Amounts.from_json(said)
-    ledger = replace(ledger, leases={other: kept for other, kept in ledger.leases.items() if other != id})
+    ledger = changed(ledger, leases={other: kept for other, kept in ledger.leases.items() if other != id})
     return _charged(ledger, event, spent)
 
 
@@ -229,8 +230,8 @@ def _used(content: Mapping[str, Any], reserved: Amounts) -> Amounts:
 def _charged(ledger: Ledger, event: Event, amounts: Amounts) -> Ledger:
     day = _day(event.time)
     account = ledger.account(event.run)
-    account = replace(account, iteration=account.iteration.plus(amounts), task=account.task.plus(amounts))
-    return replace(
+    account = changed(account, iteration=account.iteration.plus(amounts), task=account.task.plus(amounts))
+    return changed(
         ledger,
         day=day,
         today=(ledger.today if day == ledger.day else NOTHING).plus(amounts),
@@ -240,7 +241,7 @@ def _charged(ledger: Ledger, event: Event, amounts: Amounts) -> Ledger:
 
 
 def _kept(ledger: Ledger, run: str, account: Account) -> Ledger:
-    return replace(ledger, accounts={**ledger.accounts, run: account})
+    return changed(ledger, accounts={**ledger.accounts, run: account})
 
 
 def _with(spent: Amounts, now: float, accounts: Iterable[Account], leases: Iterable[Amounts] = ()) -> Amounts:
@@ -260,7 +261,7 @@ def _day(time: float) -> int:
     return int(time // DAY_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refusal:
     """A limit that leaves no room for what is about to be done."""
 

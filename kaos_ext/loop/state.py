@@ -9,7 +9,7 @@ was cut off: it may have happened.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +18,7 @@ from kaos_ext.model import events
 from kaos_ext.model.approvals import Approvals
 from kaos_ext.model.budget import Budget, Scope
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState, Outcome
+from kaos_ext.model.values import changed
 
 DIGEST_ITERATIONS = 5
 DIGEST_CHARACTERS = 400
@@ -34,7 +35,7 @@ class Repeat(StrEnum):
     """A chat request or a synchronous task: after one iteration."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """Bounds of a run; 0 is "no limit", except for steps."""
 
@@ -46,7 +47,7 @@ class Limits:
     max_tool_calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunSpec:
     """What a run is asked to do. It comes from the settings or the request, not from the log."""
 
@@ -61,7 +62,7 @@ class RunSpec:
     approvals: Approvals = field(default_factory=Approvals)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PendingCall:
     """A tool call the model asked for and that has no answer yet."""
 
@@ -83,7 +84,7 @@ class PendingCall:
     """Why it may not be made, as the model is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turn:
     """One message of the open iteration's conversation, after the goal."""
 
@@ -94,7 +95,7 @@ class Turn:
     tool: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Past:
     """One earlier iteration, as the digest tells it."""
 
@@ -103,7 +104,7 @@ class Past:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunState:
     """A fold of a run's events under its spec."""
 
@@ -148,14 +149,14 @@ def begin(spec: RunSpec) -> RunState:
 
 def interrupted(state: RunState) -> RunState:
     """The state once whoever made the calls under way is gone, without their answers."""
-    return replace(state, pending=tuple(replace(call, interrupted=call.intended) for call in state.pending))
+    return changed(state, pending=tuple(changed(call, interrupted=call.intended) for call in state.pending))
 
 
 def fold(state: RunState, event: Event) -> RunState:
     """The state after one more event; events of other runs change nothing."""
     if event.run != state.spec.run:
         return state
-    state = replace(
+    state = changed(
         state,
         status=events.fold(state.status, event),
         started_at=event.time if state.started_at is None else state.started_at,
@@ -163,14 +164,14 @@ def fold(state: RunState, event: Event) -> RunState:
     content = event.content if isinstance(event.content, Mapping) else {}
     match event.type:
         case EventType.LOOP_STARTED:
-            return replace(_unheld(interrupted(state)), active_since=event.time)
+            return changed(_unheld(interrupted(state)), active_since=event.time)
         case EventType.RESUMED:
-            return replace(_unheld(state), active_since=event.time)
+            return changed(_unheld(state), active_since=event.time)
         case EventType.RUN_REQUESTED:
             id = str(content.get("id", ""))
-            return replace(state, requested=id, last_request=id)
+            return changed(state, requested=id, last_request=id)
         case EventType.ITERATION_STARTED:
-            return replace(
+            return changed(
                 _unheld(state),
                 requested="",
                 forced=bool(content.get("forced")),
@@ -191,19 +192,19 @@ def fold(state: RunState, event: Event) -> RunState:
         case EventType.APPROVAL_REQUESTED:
             return _changed(state, event, asked_at=event.time)
         case EventType.APPROVAL_GRANTED:
-            return replace(_changed(state, event, granted=True), active_since=event.time)
+            return changed(_changed(state, event, granted=True), active_since=event.time)
         case EventType.APPROVAL_DECLINED:
             why = str(content.get("reason") or "")
             said = f"a person declined this call{': ' + why if why else ''}"
-            return replace(_changed(state, event, declined=said), active_since=event.time)
+            return changed(_changed(state, event, declined=said), active_since=event.time)
         case EventType.APPROVAL_TIMED_OUT:
             allowed = content.get("decision") == "allow"
             said = "" if allowed else "nobody approved this call in time"
-            return replace(_changed(state, event, granted=allowed, declined=said), active_since=event.time)
+            return changed(_changed(state, event, granted=allowed, declined=said), active_since=event.time)
         case EventType.BUDGET_EXHAUSTED:
             if content.get("scope") == Scope.ITERATION:
                 return state
-            return replace(state, exhausted=str(content.get("reason", "")))
+            return changed(state, exhausted=str(content.get("reason", "")))
         case kind if kind in ITERATION_ENDS:
             return _ended(state, event, content)
     return state
@@ -211,13 +212,13 @@ def fold(state: RunState, event: Event) -> RunState:
 
 def _unheld(state: RunState) -> RunState:
     """What held the loop is looked at anew; a task that a limit ended stays ended."""
-    return replace(state, exhausted="") if state.spec.repeat is Repeat.FOREVER and state.exhausted else state
+    return changed(state, exhausted="") if state.spec.repeat is Repeat.FOREVER and state.exhausted else state
 
 
 def _changed(state: RunState, event: Event, **change: Any) -> RunState:
     id = event.data.get("call_id")
-    pending = tuple(replace(call, **change) if call.id == id else call for call in state.pending)
-    return replace(state, pending=pending)
+    pending = tuple(changed(call, **change) if call.id == id else call for call in state.pending)
+    return changed(state, pending=pending)
 
 
 def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
@@ -228,7 +229,7 @@ def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
         for call in content.get("tool_calls") or ()
     )
     text = str(content.get("text") or "")
-    return replace(
+    return changed(
         state,
         steps=state.steps + 1,
         pending=calls,
@@ -241,15 +242,15 @@ def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
 def _intended(state: RunState, event: Event) -> RunState:
     call_id, repeatable = event.data.get("call_id"), bool(event.data.get("repeatable"))
     pending = tuple(
-        replace(call, intended=True, repeatable=repeatable) if call.id == call_id else call for call in state.pending
+        changed(call, intended=True, repeatable=repeatable) if call.id == call_id else call for call in state.pending
     )
-    return replace(state, pending=pending)
+    return changed(state, pending=pending)
 
 
 def _called(state: RunState, event: Event, content: Mapping[str, Any]) -> RunState:
     call_id = str(event.data.get("call_id", ""))
     text = content.get("result") if event.type == EventType.TOOL_RESULT else f"Error: {content.get('error', '')}"
-    return replace(
+    return changed(
         state,
         pending=tuple(call for call in state.pending if call.id != call_id),
         turns=(*state.turns, Turn("tool", str(text), call_id=call_id, tool=str(content.get("tool", "")))),
@@ -262,4 +263,4 @@ def _ended(state: RunState, event: Event, content: Mapping[str, Any]) -> RunStat
     digest = state.digest
     if past.outcome != Outcome.SUPERSEDED:
         digest = (*digest, past)[-DIGEST_ITERATIONS:]
-    return replace(state, turns=(), pending=(), steps=0, answer=None, ended_at=event.time, digest=digest, forced=False)
+    return changed(state, turns=(), pending=(), steps=0, answer=None, ended_at=event.time, digest=digest, forced=False)

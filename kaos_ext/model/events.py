@@ -13,10 +13,12 @@ The end of an iteration carries the totals so far, so a fold may begin at any en
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from kaos_ext.model.values import changed
 
 LOOP_RUN = "loop"
 """The run of the resident loop; other runs are named after their task (`task_…`) or chat request (`chat_…`)."""
@@ -103,7 +105,7 @@ def seconds_of(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One record. `type` is an `EventType`, or the bare string of a type this version does not know."""
 
@@ -175,7 +177,7 @@ class LoopPhase(StrEnum):
     """The process ended cleanly (a restart goes on), or the run is over; `stop_reason` says why if a limit is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Totals:
     """What a run has done since its first event, restarts included."""
 
@@ -199,7 +201,7 @@ class Totals:
         return cls(**{name: int(value.get(name) or 0) for name in cls.__dataclass_fields__})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Waiting:
     """A tool call that waits for a person."""
 
@@ -230,7 +232,7 @@ class Waiting:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoopState:
     """The status of one run, a fold of its events. Times are seconds since the epoch."""
 
@@ -312,13 +314,13 @@ def fold(state: LoopState, event: Event) -> LoopState:
     """The state after one more event; events of other runs, folded ones and unknown types change nothing."""
     if event.run != state.run or 0 < event.seq <= state.seq:
         return state
-    state = replace(state, seq=event.seq or state.seq)
+    state = changed(state, seq=event.seq or state.seq)
     content = event.content if isinstance(event.content, Mapping) else {}
     match event.type:
         case EventType.LOOP_STARTED:
             waiting = _at_work(state)
             upcoming = content.get("next_at")
-            return replace(
+            return changed(
                 state,
                 phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else waiting,
                 goal=str(content.get("goal", state.goal)),
@@ -328,9 +330,9 @@ def fold(state: LoopState, event: Event) -> LoopState:
                 stop_reason="",
             )
         case EventType.LOOP_STOPPED:
-            return replace(state, phase=LoopPhase.STOPPED, next_run_at=None)
+            return changed(state, phase=LoopPhase.STOPPED, next_run_at=None)
         case EventType.ITERATION_STARTED:
-            return replace(
+            return changed(
                 state,
                 phase=LoopPhase.RUNNING,
                 iteration=event.iteration,
@@ -345,17 +347,17 @@ def fold(state: LoopState, event: Event) -> LoopState:
         case EventType.ITERATION_FINISHED | EventType.ITERATION_FAILED | EventType.ITERATION_TIMED_OUT:
             return _iteration_ended(state, event, content)
         case EventType.MODEL_REQUEST:
-            return replace(state, step=event.step)
+            return changed(state, step=event.step)
         case EventType.MODEL_RESPONSE:
-            return replace(state, totals=_with_usage(state.totals, content.get("usage")))
+            return changed(state, totals=_with_usage(state.totals, content.get("usage")))
         case EventType.TOOL_CALL:
-            return replace(state, totals=replace(state.totals, tool_calls=state.totals.tool_calls + 1))
+            return changed(state, totals=changed(state.totals, tool_calls=state.totals.tool_calls + 1))
         case EventType.AGENT_RESPONSE:
-            return replace(state, last_response=str(event.content))
+            return changed(state, last_response=str(event.content))
         case EventType.PAUSED:
-            return replace(state, phase=LoopPhase.PAUSED)
+            return changed(state, phase=LoopPhase.PAUSED)
         case EventType.RESUMED:
-            return replace(state, phase=_at_work(state))
+            return changed(state, phase=_at_work(state))
         case EventType.BUDGET_EXHAUSTED:
             return _exhausted(state, content)
         case EventType.APPROVAL_REQUESTED:
@@ -381,25 +383,25 @@ def _at_work(state: LoopState) -> LoopPhase:
 
 
 def _waiting_for(state: LoopState, approvals: tuple[Waiting, ...]) -> LoopState:
-    state = replace(state, approvals=approvals)
-    return state if state.phase is LoopPhase.PAUSED else replace(state, phase=_at_work(state))
+    state = changed(state, approvals=approvals)
+    return state if state.phase is LoopPhase.PAUSED else changed(state, phase=_at_work(state))
 
 
 def _exhausted(state: LoopState, content: Mapping[str, Any]) -> LoopState:
-    state = replace(state, stop_reason=str(content.get("reason", "")))
+    state = changed(state, stop_reason=str(content.get("reason", "")))
     if state.open:
         return state
     until = content.get("until")
     if until:
-        return replace(state, phase=LoopPhase.WAITING, next_run_at=seconds_of(until))
-    return replace(state, phase=LoopPhase.STOPPED, next_run_at=None)
+        return changed(state, phase=LoopPhase.WAITING, next_run_at=seconds_of(until))
+    return changed(state, phase=LoopPhase.STOPPED, next_run_at=None)
 
 
 def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any]) -> LoopState:
     failed = event.type != EventType.ITERATION_FINISHED
     totals = content.get("totals")
     upcoming = content.get("next_at")
-    return replace(
+    return changed(
         state,
         phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else LoopPhase.WAITING,
         iteration=event.iteration,
@@ -413,13 +415,13 @@ def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any])
         last_response=str(content.get("result", state.last_response)),
         next_run_at=seconds_of(upcoming) if upcoming else None,
         failures=int(content.get("failures", state.failures + 1)) if failed else 0,
-        totals=Totals.from_json(totals) if totals else replace(state.totals, iterations=state.totals.iterations + 1),
+        totals=Totals.from_json(totals) if totals else changed(state.totals, iterations=state.totals.iterations + 1),
     )
 
 
 def _with_usage(totals: Totals, usage: Any) -> Totals:
     usage = usage if isinstance(usage, Mapping) else {}
-    return replace(
+    return changed(
         totals,
         model_calls=totals.model_calls + 1,
         input_tokens=totals.input_tokens + int(usage.get("prompt_tokens") or 0),

@@ -75,8 +75,14 @@ def test_an_append_with_sync_turns_full_synchronisation_on_for_that_commit_only(
     log.append([{"key": "a"}])
     assert not any("synchronous" in statement for statement in statements)
     log.append([{"key": "b"}], sync=True)
+    order = [s.split(" (")[0] for s in statements if not s.startswith("--")]
+    assert order == [
+        "INSERT INTO log", "PRAGMA synchronous=FULL", "INSERT INTO log", "PRAGMA synchronous=NORMAL",
+    ], "one row is a transaction of its own"  # fmt: skip
+    statements.clear()
+    log.append([{"key": "c"}, {"key": "d"}], sync=True)
     order = [s for s in statements if "synchronous" in s or s == "COMMIT"]
-    assert order == ["COMMIT", "PRAGMA synchronous=FULL", "COMMIT", "PRAGMA synchronous=NORMAL"]
+    assert order == ["PRAGMA synchronous=FULL", "COMMIT", "PRAGMA synchronous=NORMAL"]
     log.close()
 
 

@@ -11,13 +11,14 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from kaos_ext.loop import Ledger, ledger
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType
+from kaos_ext.model.values import changed
 from kaos_ext.runtime.secrets import Redactor
 from kaos_ext.store import LockedError, Log, Row, Schema, StoreError, Sync, follow
 
@@ -105,14 +106,14 @@ class Journal:
     def record(self, events: Sequence[Event], *, sync: bool = False) -> list[Event]:
         """Write events in one transaction and return them with their places; what is written is redacted."""
         now = self._clock()
-        events = [replace(event, time=event.time or now) for event in events]
+        events = [changed(event, time=event.time or now) for event in events]
         fresh = {event.session: event for event in events if event.session and event.session not in self._sessions}
         started = [Event(EventType.SESSION_STARTED, session=name, time=event.time) for name, event in fresh.items()]
         ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
         self._sessions.update(fresh)
         if self._retention.session_events:
             self._touched.update(event.session for event in events if event.session)
-        recorded = [replace(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
+        recorded = [changed(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
         for event in recorded:
             self.ledger = ledger.fold(self.ledger, event)
         for observer in self.observers:

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from kaos_ext import loop
 from kaos_ext.loop import AskModel, CallTools, End, Message, Park, PendingCall, Record, RunState, WaitUntil
 from kaos_ext.model.budget import Price
 from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
+from kaos_ext.model.values import changed
 from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
@@ -94,7 +95,7 @@ class Run:
 
     def _wished(self, control: Control) -> RunState:
         """The state with what is known beside the run's own events: the owner's wishes, and the spending of all."""
-        return replace(
+        return changed(
             self.state,
             suspended=control.suspended,
             hold_after=control.hold_after,
@@ -152,7 +153,7 @@ class Run:
         asked["prompt"] = loop.fingerprint(messages, self._with.journal.written)
         if self._with.tools.problems:
             asked["unreachable"] = dict(self._with.tools.problems)
-        self.state = replace(self.state, ledger=self._with.journal.ledger)
+        self.state = changed(self.state, ledger=self._with.journal.ledger)
         if not loop.may_ask(self.state, self._with.clock()):
             return  # Another run spent the rest meanwhile; the next decision says so.
         asked["reserved"] = reserved = self._reserved(messages)
@@ -189,7 +190,7 @@ class Run:
     async def _call(self, calls: Sequence[PendingCall]) -> None:
         found = [(call, await self._with.tools.find(call.tool)) for call in calls]
         # Other runs may have spent meanwhile: what is left now counts.
-        self.state = replace(self.state, ledger=self._with.journal.ledger)
+        self.state = changed(self.state, ledger=self._with.journal.ledger)
         within = loop.affordable(self.state, tuple(calls), self._with.clock())
         found = [(call, tool) for call, tool in found if call in within]
         intents = [self._intent(call, tool) for call, tool in found if not call.intended]
@@ -215,7 +216,7 @@ class Run:
             result = await self._made(call, tool)
         except ToolError as error:
             if error.uncertain and not (tool and tool.repeatable):
-                await self._keep(replace(loop.unknown(self.state, call), step=self.state.steps))
+                await self._keep(changed(loop.unknown(self.state, call), step=self.state.steps))
             else:
                 await self._answered(EventType.TOOL_ERROR, call, {"tool": call.tool, "error": str(error)})
         else:
