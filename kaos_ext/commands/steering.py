@@ -65,6 +65,8 @@ async def _wish(
     patch: dict[str, Any] = {}
     if wanted:
         patch["spec"] = {"config": {"autonomous": wanted}}
-    if notes:
-        patch["metadata"] = {"annotations": notes}
+    there = item["metadata"].get("annotations") or {}
+    changed = {key: value for key, value in (notes or {}).items() if value != there.get(key)}
+    if changed:
+        patch["metadata"] = {"annotations": changed}
     return await kube.patch(AGENT.resource, name, patch)
