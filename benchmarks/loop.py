@@ -1,0 +1,420 @@
+"""What the loop costs: iterations per second with events and OpenTelemetry on, beside a bare loop in the same run.
+
+    python benchmarks/loop.py [--rounds 3] [--seconds 3] [--pydantic-ai PYTHON] [--events 1000000] [--agents 20]
+
+One iteration is a model call, a tool call and a model call, against the same two servers in other processes.
+
+  ours         journal, budget, spans in batches (to an exporter that drops them), the aiohttp clients
+  bare         httpx and the official MCP client, both kept open; nothing is written
+  pydantic-ai  by the interpreter of an environment that has pydantic-ai and mcp; left out, and said so, without one
+
+Then: one append, a live tail of ten readers at 100 events/s, the last page of a long log, the next step after kill -9,
+and resident agents side by side. Ratios are medians over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ECHO = 'def echo(message: str) -> str:\n    """Echo the message back."""\n    return f"Echo: {message}"\n'
+WARM_UP = 15
+
+
+def model_server() -> None:
+    from aiohttp import web
+
+    call = {"id": "c", "type": "function", "function": {"name": "echo", "arguments": '{"message": "hi"}'}}
+    usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
+
+    def reply(message: dict[str, Any], finish: str) -> bytes:
+        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+        body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+        return json.dumps(body).encode()
+
+    first = reply({"content": None, "tool_calls": [call]}, "tool_calls")
+    second = reply({"content": "All good."}, "stop")
+
+    async def chat(request: web.Request) -> web.Response:
+        body = json.loads(await request.read())
+        answer = second if body["messages"][-1]["role"] == "tool" else first
+        return web.Response(body=answer, content_type="application/json")
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", chat)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+def measured(done: int, wall: float, cpu: float) -> None:
+    print(json.dumps({"iterations_per_second": done / wall, "cpu_ms": 1000 * cpu / done}), flush=True)
+
+
+async def timed(iterate: Callable[[], Any], seconds: float) -> None:
+    for _ in range(WARM_UP):
+        await iterate()
+    wall, cpu, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - wall < seconds:
+        await iterate()
+        done += 1
+    measured(done, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+async def bare(model: str, mcp: str, seconds: float) -> None:
+    import httpx
+    from mcp import Client
+
+    async with httpx.AsyncClient() as http, Client(f"{mcp}/mcp") as tools:
+        listed = [
+            {
+                "type": "function",
+                "function": {"name": t.name, "description": t.description, "parameters": t.input_schema},
+            }
+            for t in (await tools.list_tools()).tools
+        ]
+
+        async def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
+            body = {"model": "m", "messages": messages, "tools": listed}
+            reply = await http.post(f"{model}/v1/chat/completions", json=body)
+            answer: dict[str, Any] = reply.json()["choices"][0]["message"]
+            return answer
+
+        async def iterate() -> None:
+            messages: list[dict[str, Any]] = [{"role": "user", "content": "Use the echo tool"}]
+            while True:
+                answer = await ask(messages)
+                messages.append(answer)
+                if not answer.get("tool_calls"):
+                    return
+                for call in answer["tool_calls"]:
+                    made = call["function"]
+                    result = await tools.call_tool(made["name"], json.loads(made["arguments"]))
+                    messages.append({"role": "tool", "tool_call_id": call["id"], "content": result.content[0].text})
+
+        await timed(iterate, seconds)
+
+
+async def ours(model: str, mcp: str, seconds: float) -> None:
+    import aiohttp
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    from kaos_ext.runtime import trace
+    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.runtime.agent.mcp import McpServer
+    from kaos_ext.runtime.agent.openai import OpenAIModel
+    from kaos_ext.runtime.agent.runner import Equipment
+    from kaos_ext.runtime.agent.service import AgentService
+    from kaos_ext.runtime.agent.settings import Settings, ToolCallMode
+    from kaos_ext.runtime.agent.spans import Spans
+    from kaos_ext.runtime.agent.tools import ToolBox
+    from kaos_ext.runtime.telemetry import Telemetry
+    from kaos_ext.store import Log, Sync
+
+    class Drop(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            return (
+                SpanExportResult.SUCCESS
+                if all(isinstance(s, ReadableSpan) for s in spans)
+                else SpanExportResult.FAILURE
+            )
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Drop()))
+    telemetry = Telemetry(provider.get_tracer("bench"), MeterProvider().get_meter("bench"), (provider,))
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Log.open(Path(folder) / "events.db", SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False))
+        spans = Spans(telemetry, "a", "m")
+        journal.observers.append(spans)
+        trace.use(spans.headers)
+        async with aiohttp.ClientSession() as session:
+            settings = Settings("a", goal="Use the echo tool", model="m")
+            tools = ToolBox([McpServer(session, "echo", mcp)])
+            stopping = asyncio.Event()
+            equipment = Equipment(journal, OpenAIModel(session, model, "m", ToolCallMode.AUTO), tools, "")
+            service = AgentService(settings, equipment, stopping)
+            loop = asyncio.create_task(service.run_loop())
+            await asyncio.sleep(0.5)
+            before = service.loop_state.totals.iterations
+            wall, cpu = time.perf_counter(), time.process_time()
+            await asyncio.sleep(seconds)
+            done = service.loop_state.totals.iterations - before
+            assert service.loop_state.last_outcome == "Completed", service.loop_state.last_error
+            measured(done, time.perf_counter() - wall, time.process_time() - cpu)
+            stopping.set()
+            await loop
+        journal.close()
+        telemetry.close()
+
+
+async def pydantic_ai(model: str, mcp: str, seconds: float) -> None:
+    from pydantic_ai import Agent  # type: ignore[import-not-found, unused-ignore]
+    from pydantic_ai.mcp import MCPServerStreamableHTTP  # type: ignore[import-not-found, unused-ignore]
+    from pydantic_ai.models.openai import OpenAIChatModel  # type: ignore[import-not-found, unused-ignore]
+    from pydantic_ai.providers.openai import OpenAIProvider  # type: ignore[import-not-found, unused-ignore]
+
+    provider = OpenAIProvider(base_url=f"{model}/v1", api_key="x")
+    agent = Agent(OpenAIChatModel("m", provider=provider), toolsets=[MCPServerStreamableHTTP(f"{mcp}/mcp")])
+    async with agent:
+        await timed(lambda: agent.run("Use the echo tool"), seconds)
+
+
+def worker(python: str, kind: str, model: str, mcp: str, seconds: float) -> dict[str, float]:
+    command = [python, __file__, "--worker", kind, "--model", model, "--mcp", mcp, "--seconds", str(seconds)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return found
+
+
+def percentile(values: list[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def appends() -> dict[str, float]:
+    from kaos_ext.model.events import Event, EventType
+    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.store import Log, Sync
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Log.open(Path(folder) / "e.db", SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False))
+        took, busy = [], []
+        for n in range(20_000):
+            event = Event(EventType.TOOL_RESULT, {"tool": "echo", "result": "Echo: hi"}, 0, 0.0, "s", "loop", n, 1)
+            began, used = time.perf_counter(), time.thread_time()
+            journal.record([event])
+            took.append(1000 * (time.perf_counter() - began))
+            busy.append(1000 * (time.thread_time() - used))
+        journal.close()
+    # On a busy machine most of the 99th percentile is other processes' time; `cpu` is without it.
+    return {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99), "cpu_p99_ms": percentile(busy, 0.99)}
+
+
+def pages(count: int) -> dict[str, float]:
+    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.store import Log, Sync
+
+    kinds = ("user_message", "model_request", "model_response", "tool_call", "tool_result", "agent_response")
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in (1000, count):
+            log = Log.open(Path(folder) / f"{size}.db", SCHEMA, sync=Sync.NORMAL)
+            for start in range(0, size, 10_000):
+                log.append(
+                    [
+                        {"time": 1.0 * n, "type": kinds[n % 6], "run": "loop", "session": "s", "iteration": n // 6,
+                         "step": 1, "content": '{"tool": "echo", "result": "Echo: hi"}', "data": None}
+                        for n in range(start, min(size, start + 10_000))
+                    ]
+                )  # fmt: skip
+            # The ledger of a long log is summed up once, at its first opening; pages do not need it.
+            journal = Journal(log)
+            took = []
+            for _ in range(200):
+                began = time.perf_counter()
+                assert len(journal.page(limit=100)) > 90
+                took.append(1000 * (time.perf_counter() - began))
+            found[f"last page of {size} events, p50 ms"] = percentile(took, 0.5)
+            journal.close()
+    return found
+
+
+async def tails(readers: int = 10, rate: int = 100, seconds: float = 5.0) -> dict[str, float]:
+    import aiohttp
+
+    from kaos_ext.model.events import Event, EventType
+    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.runtime.agent.memory import Memory
+    from kaos_ext.runtime.shell import Shell
+    from kaos_ext.store import Log, Sync
+
+    took: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Log.open(Path(folder) / "e.db", SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False))
+        shell = Shell("agent", "bench", {"HOST": "127.0.0.1", "PORT": "0"})
+        shell.app.router.add_get("/stream", Memory(shell, journal, enabled=True).stream)
+        await shell.listen()
+
+        async def read(session: aiohttp.ClientSession) -> None:
+            async with session.get(f"http://127.0.0.1:{shell.port}/stream") as response:
+                async for line in response.content:
+                    if line.startswith(b"data:"):
+                        sent = json.loads(line[5:])["content"]
+                        if sent:
+                            took.append(1000 * (time.perf_counter() - sent["at"]))
+
+        async with aiohttp.ClientSession() as session:
+            reading = [asyncio.create_task(read(session)) for _ in range(readers)]
+            await asyncio.sleep(0.5)
+            for n in range(int(rate * seconds)):
+                journal.record(
+                    [Event(EventType.TOOL_RESULT, {"at": time.perf_counter(), "n": n}, run="loop", session="s")]
+                )
+                await asyncio.sleep(1 / rate)
+            for task in reading:
+                task.cancel()
+            for ended in await asyncio.gather(*reading, return_exceptions=True):
+                if not isinstance(ended, asyncio.CancelledError):
+                    raise RuntimeError(f"a reader ended: {ended!r}")
+        await shell.close()
+        journal.close()
+    return {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99), "received": float(len(took))}
+
+
+def agent(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-m", "kaos_ext.runtime.agent"]
+    base = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": "0"}
+    process = subprocess.Popen(command, env=base | env, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "http://" in line:
+            return process, "http://" + line.split("http://")[1].strip()
+    raise RuntimeError("the agent did not start")
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        return json.loads(reply.read())
+
+
+def resumes(rounds: int = 5) -> dict[str, float]:
+    took = []
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"AGENT_NAME": "a", "AGENT_STATE_DIR": folder, "AUTONOMOUS_GOAL": "go", "DEBUG_MOCK_RESPONSES": '["x"]',
+               "AUTONOMOUS_INTERVAL_SECONDS": "0"}  # fmt: skip
+        for _ in range(rounds + 1):
+            began = time.time()
+            process, url = agent(env)
+            drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+            deadline = time.monotonic() + 20
+            started: list[Any] = []
+            while not started and time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    page = get(f"{url}/memory/events?type=loop_started&order=desc&limit=1")["events"]
+                    if page:
+                        started = get(f"{url}/memory/events?type=model_request&since={page[0]['seq']}&limit=1")[
+                            "events"
+                        ]
+            from kaos_ext.model.events import seconds_of
+
+            took.append(seconds_of(started[0]["timestamp"]) - began)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            drain.wait()
+    return {"p50_seconds": statistics.median(took[1:]), "worst_seconds": max(took[1:])}
+
+
+def density(count: int, seconds: float = 10.0) -> dict[str, float]:
+    """Agents started by exec, each its own process; lateness is a start after the time that was announced for it."""
+    import psutil
+
+    from kaos_ext.model.events import seconds_of
+
+    env = {"AUTONOMOUS_GOAL": "go", "DEBUG_MOCK_RESPONSES": '["x"]', "AUTONOMOUS_INTERVAL_SECONDS": "1"}
+    agents = [agent(env | {"AGENT_NAME": f"a{n}"}) for n in range(count)]
+    try:
+        time.sleep(seconds)
+        late = []
+        for _, url in agents:
+            due = 0.0
+            for event in get(f"{url}/memory/events?type=iteration_started,iteration_finished&since=0&limit=1000")[
+                "events"
+            ]:
+                if event["event_type"] == "iteration_finished":
+                    due = seconds_of(event["content"]["next_at"])
+                elif due:
+                    late.append(1000 * (seconds_of(event["timestamp"]) - due))
+        pss = sum(psutil.Process(process.pid).memory_full_info().pss for process, _ in agents)
+        return {"agents": float(count), "late_p99_ms": percentile(late, 0.99), "pss_mb_each": pss / count / 1e6}
+    finally:
+        for process, _ in agents:
+            process.kill()
+        for process, _ in agents:
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
+
+
+def compare(rounds: int, seconds: float, pai: str | None) -> dict[str, Any]:
+    servers = [subprocess.Popen([sys.executable, __file__, "--worker", "server"], stdout=subprocess.PIPE, text=True)]
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": "0", "MCP_TOOLS_STRING": ECHO}
+    command = [sys.executable, "-m", "kaos_ext.runtime.mcp"]
+    servers.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    try:
+        assert servers[0].stdout is not None and servers[1].stderr is not None
+        model = servers[0].stdout.readline().strip()
+        mcp = next("http://" + line.split("http://")[1].split()[0] for line in servers[1].stderr if "http://" in line)
+        kinds = {"bare": sys.executable, "ours": sys.executable, **({"pydantic-ai": pai} if pai else {})}
+        found = [
+            {kind: worker(python, kind, model, mcp, seconds) for kind, python in kinds.items()} for _ in range(rounds)
+        ]
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+    result: dict[str, Any] = {
+        kind: {key: statistics.median(r[kind][key] for r in found) for key in found[0][kind]} for kind in kinds
+    }
+    speed, cpu = "iterations_per_second", "cpu_ms"
+    for other in kinds:
+        if other != "ours":
+            result[f"ours/{other}"] = {
+                key: statistics.median(r["ours"][key] / r[other][key] for r in found) for key in (speed, cpu)
+            }
+    if not pai:
+        result["pydantic-ai"] = "not measured: give --pydantic-ai the interpreter of an environment that has it"
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--agents", type=int, default=20)
+    parser.add_argument("--pydantic-ai", metavar="PYTHON")
+    parser.add_argument("--only", choices=["loop", "append", "page", "tail", "resume", "density"])
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    parser.add_argument("--mcp", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker == "server":
+        model_server()
+        return
+    if given.worker:
+        kinds = {"bare": bare, "ours": ours, "pydantic-ai": pydantic_ai}
+        asyncio.run(kinds[given.worker](given.model, given.mcp, given.seconds))
+        return
+    parts: dict[str, Callable[[], Any]] = {
+        "loop": lambda: compare(given.rounds, given.seconds, given.pydantic_ai),
+        "append": appends,
+        "tail": lambda: asyncio.run(tails()),
+        "page": lambda: pages(given.events),
+        "resume": resumes,
+        "density": lambda: density(given.agents),
+    }
+    for name, part in parts.items():
+        if given.only in (None, name):
+            print(json.dumps({name: part()}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
