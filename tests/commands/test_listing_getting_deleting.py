@@ -133,6 +133,21 @@ async def test_pausing_changes_only_the_one_field_and_needs_a_loop(machine: Mach
         await machine.kaos("agent pause quiet")
 
 
+async def test_the_owners_wishes_are_written_on_the_agent(machine: Machine) -> None:
+    agent(machine)
+    await machine.kaos("agent pause auto-agent --after-iteration")
+    stored = machine.stored("Agent", "auto-agent")
+    assert stored["metadata"]["annotations"]["kaos.tools/suspend-after"] == "iteration"
+    await machine.kaos("agent resume auto-agent")
+    assert not machine.stored("Agent", "auto-agent")["metadata"]["annotations"].get("kaos.tools/suspend-after")
+    await machine.kaos("agent run-now auto-agent")
+    first = machine.stored("Agent", "auto-agent")["metadata"]["annotations"]["kaos.tools/run-now"]
+    await machine.kaos("agent run-now auto-agent")
+    assert machine.stored("Agent", "auto-agent")["metadata"]["annotations"]["kaos.tools/run-now"] != first
+    await machine.kaos('agent goal auto-agent --text "look again"')
+    assert machine.stored("Agent", "auto-agent")["spec"]["config"]["autonomous"]["goal"] == "look again"
+
+
 def test_any_error_is_drawn_with_what_to_do() -> None:
     assert view_of(KaosError("no", hint="do it")).text() == "✗ no\n  → do it"
     assert "ValueError: odd" in view_of(ValueError("odd")).text()

@@ -220,3 +220,50 @@ def test_rendering_changes_nothing_it_was_given(agent: Any, world: Any) -> None:
 
 def test_a_context_that_knows_nothing_leaves_the_agent_waiting(agent: Any) -> None:
     assert render(agent(), Context()).phase == "Waiting"
+
+
+BUDGET = {"perDay": {"cost": 1.5}, "prices": {"gpt-4*": {"inputPerMillion": 1, "outputPerMillion": 2}}}
+
+
+def test_an_agent_with_a_budget_keeps_its_state_and_may_write_its_own_status_only(
+    agent: Any, world: Any, of: Any
+) -> None:
+    children = desired_children(agent(config={"budget": BUDGET, "approvals": {"tools": ["rm"]}}), world())
+    env = of.environment(children)
+    assert json.loads(env["AGENT_BUDGET"]) == BUDGET and json.loads(env["AGENT_APPROVALS"]) == {"tools": ["rm"]}
+    by_kind = {child["kind"]: child for child in children}
+    assert by_kind["Role"]["rules"] == [
+        {
+            "apiGroups": ["kaos.tools"],
+            "resources": ["agents/status"],
+            "resourceNames": ["auto-agent"],
+            "verbs": ["get", "patch"],
+        }
+    ]
+    assert of.pod(children)["serviceAccountName"] == by_kind["ServiceAccount"]["metadata"]["name"] == "agent-auto-agent"
+    assert "PersistentVolumeClaim" in by_kind and by_kind["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_a_cost_limit_without_a_price_for_the_model_is_price_unknown(agent: Any, world: Any) -> None:
+    config = {"budget": {"perDay": {"cost": 1}, "prices": {"other": {"inputPerMillion": 1, "outputPerMillion": 1}}}}
+    rendered = render(agent(config=config), world())
+    assert rendered.children is None and rendered.phase == "Failed"
+    assert [v.reason for v in rendered.verdicts if v.type == "Accepted"] == ["PriceUnknown"]
+
+
+@pytest.mark.parametrize(
+    ("suspend", "notes", "wishes"),
+    [
+        (True, {}, {"suspend": True}),
+        (True, {"kaos.tools/suspend-after": "iteration"}, {"suspend": "afterIteration"}),
+        (False, {"kaos.tools/suspend-after": "iteration"}, {"suspend": False}),
+        (False, {"kaos.tools/run-now": "x"}, {"suspend": False, "runNow": "x"}),
+    ],
+)
+def test_the_owners_wishes_reach_the_control_file(
+    agent: Any, world: Any, suspend: bool, notes: dict[str, str], wishes: dict[str, Any]
+) -> None:
+    resource = agent(config={"autonomous": {"goal": "watch", "suspend": suspend}})
+    resource["metadata"]["annotations"] = notes
+    (control,) = [child for child in desired_children(resource, world()) if child["kind"] == "ConfigMap"]
+    assert json.loads(control["data"]["control.json"]) == wishes
