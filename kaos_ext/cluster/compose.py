@@ -24,6 +24,7 @@ def api_server(config: ClusterConfig, pki: Pki) -> ApiServer:
             port=config.port,
             tokens={pki.admin_token: UserInfo("kubernetes-admin", groups=(MASTERS, AUTHENTICATED))},
             client_ca=pki.ca,
+            signing_key=pki.ca.with_name("ca.key"),
             kubelet=KubeletAccess(pki.ca, pki.kubelet_token),
         )
     )

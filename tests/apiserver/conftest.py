@@ -129,6 +129,7 @@ def config_of(cluster: ClusterConfig, pki: Pki, database: Path) -> ApiServerConf
         service_network=NETWORK,
         tokens={pki.admin_token: admin()},
         client_ca=pki.ca,
+        signing_key=pki.ca.with_name("ca.key"),
         kubelet=KubeletAccess(pki.ca, pki.kubelet_token),
     )
 

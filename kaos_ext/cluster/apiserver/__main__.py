@@ -33,6 +33,7 @@ async def serve(state: Path, port: int, network: IPv4Network) -> None:
             port=port,
             tokens={pki.admin_token: admin()},
             client_ca=pki.ca,
+            signing_key=pki.ca.with_name("ca.key"),
         )
     )
     stop = asyncio.Event()

@@ -10,6 +10,7 @@ from kaos_ext.cluster.apiserver.authz import escalation
 from kaos_ext.cluster.apiserver.authz.attributes import Attributes
 from kaos_ext.cluster.apiserver.authz.rbac import Rbac
 from kaos_ext.cluster.apiserver.authz.words import forbidden
+from kaos_ext.cluster.apiserver.certificates import requests
 from kaos_ext.cluster.apiserver.completion import Completion
 from kaos_ext.cluster.apiserver.identity import UserInfo
 from kaos_ext.cluster.apiserver.registry import Served
@@ -61,8 +62,9 @@ class Admission:
             raise forbidden(user, wanted, decision.reason)
 
     def grant(self, served: Served, new: Object, old: Object | None, user: UserInfo) -> None:
-        """Does this write of a role or binding give more than its writer holds?"""
+        """Does this write of a role, a binding or a certificate request give more than its writer may give?"""
         escalation.check(self._rbac, served, user, new, old)
+        requests.guard(self._rbac, served, user, new, old)
 
     def leave(self, served: Served, name: str) -> None:
         """May this be deleted?"""

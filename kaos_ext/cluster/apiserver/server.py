@@ -24,6 +24,7 @@ from kaos_ext.cluster.apiserver.auth import Authenticator, Tokens
 from kaos_ext.cluster.apiserver.authz import bootstrap
 from kaos_ext.cluster.apiserver.authz.aggregation import Aggregation
 from kaos_ext.cluster.apiserver.authz.rbac import Rbac
+from kaos_ext.cluster.apiserver.certificates.signing import Signing
 from kaos_ext.cluster.apiserver.completion import SYSTEM_CLASSES
 from kaos_ext.cluster.apiserver.definitions import Definitions
 from kaos_ext.cluster.apiserver.deletion import Deletion
@@ -75,6 +76,8 @@ class ApiServerConfig:
     tokens: Mapping[str, UserInfo] = field(default_factory=dict)
     client_ca: Path | None = None
     kubelet: KubeletAccess | None = None
+    signing_key: Path | None = None
+    """The key of `client_ca`, to sign certificates of users with."""
 
 
 class ApiServer:
@@ -114,6 +117,10 @@ class ApiServer:
             Holds(self.storage, self.registry, operations),
             QuotaStatus(self.storage, self.registry, operations, quotas),
         ]
+        if config.signing_key is not None and config.client_ca is not None:
+            self.followers.append(
+                Signing(self.storage, self.registry, operations, config.client_ca, config.signing_key)
+            )
         self.pages = Pages(self)
         self.proxy = Proxy(self.storage)
         access = config.kubelet

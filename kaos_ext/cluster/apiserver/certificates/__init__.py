@@ -1,0 +1,1 @@
+"""CertificateSigningRequests: who asked, who may approve, and the signature itself."""
