@@ -137,6 +137,8 @@ def from_yaml(body: bytes) -> Any:
         return _plain(yaml.load(body, Loader=loader))  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
         raise failures.bad_request(f"error converting YAML to JSON: yaml: {_yaml_problem(error)}") from None
+    except RecursionError:
+        raise failures.bad_request("error converting YAML to JSON: yaml: exceeded max depth") from None
 
 
 def _yaml_problem(error: Exception) -> str:

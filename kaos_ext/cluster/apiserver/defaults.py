@@ -387,7 +387,7 @@ def select_own_pods(job: Object) -> None:
     spec, metadata = _spec(job), job["metadata"]
     if spec.get("manualSelector"):
         return
-    uid, name = metadata["uid"], metadata["name"]
+    uid, name = metadata["uid"], metadata.get("name", "")
     labels = {
         "batch.kubernetes.io/controller-uid": uid,
         "batch.kubernetes.io/job-name": name,

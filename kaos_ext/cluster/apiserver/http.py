@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render
+from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render, rules
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator
 from kaos_ext.cluster.apiserver.authz import impersonation
@@ -29,6 +30,7 @@ from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
 from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
 from kaos_ext.cluster.apiserver.reads import Page, Scope
 from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
 from kaos_ext.cluster.apiserver.storage import Stored, encode
 from kaos_ext.kube.objects import ApiError, Object
 
@@ -232,6 +234,8 @@ class HttpApi:
         self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
     ) -> web.StreamResponse:
         served = target.served
+        if wanted.form and served.plural in WITHOUT_STORE and not served.custom:
+            raise failures.not_acceptable(("application/json",))
         chosen = self._options(request, "CreateOptions", user)
         body = await self._object(request, served, chosen)
         stored = await self._api.create(served, target.namespace or "", body, chosen)
@@ -284,7 +288,7 @@ class HttpApi:
         if not body.strip():
             return None
         decoded, _ = bodies.decode(body, request.headers.get("Content-Type"), "DeleteOptions")
-        return decoded
+        return rules.read(("", "v1", "DeleteOptions"), decoded)
 
     def _options(self, request: BaseRequest, kind: str, user: UserInfo) -> WriteOptions:
         return options.write_options(kind, request.query, request.headers.get("User-Agent", ""), user)
@@ -340,7 +344,7 @@ def _written(
     if served.definition is not None and (deprecation := served.definition.version(served.version).deprecation):
         warnings.append(deprecation)
     for text in warnings:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        quoted = re.sub(r"[\x00-\x1f\x7f]", "?", text).replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
     return response
 

@@ -58,10 +58,7 @@ def maker(served: Served, kind: PatchType, patch: Any, options: WriteOptions) ->
     """For the three patches that change an object there is."""
 
     def make(old: Object) -> Object:
-        try:
-            result = patched(served, kind, old, patch)
-        except PatchError as error:
-            raise patch_failure(error) from None
+        result = patched(served, kind, old, patch)
         if options.strict:
             _check_strictly(served, kind, patch, old, result)
         return result
@@ -70,6 +67,13 @@ def maker(served: Served, kind: PatchType, patch: Any, options: WriteOptions) ->
 
 
 def patched(served: Served, kind: PatchType, old: Object, patch: Any) -> Object:
+    try:
+        return _patched(served, kind, old, patch)
+    except PatchError as error:
+        raise patch_failure(error) from None
+
+
+def _patched(served: Served, kind: PatchType, old: Object, patch: Any) -> Object:
     if kind is PatchType.JSON:
         from kaos_ext.cluster.apiserver.patch.json_patch import apply_json_patch
 

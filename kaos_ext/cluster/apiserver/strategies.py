@@ -98,6 +98,8 @@ def before_create(served: Served, object: Object) -> None:
 def name_of_namespace_label(served: Served, object: Object) -> None:
     if served.storage == "/namespaces" and object["metadata"].get("name"):
         labels = object["metadata"].get("labels") or {}
+        if not isinstance(labels, dict):
+            return  # refused in a moment, when the body is read as its kind
         object["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": object["metadata"]["name"]}
 
 

@@ -51,6 +51,7 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("", "PersistentVolume"): others.volume_errors,
     ("", "Event"): others.event_errors,
     ("events.k8s.io", "Event"): others.new_event_errors,
+    ("", "ReplicationController"): workloads.replication_controller_errors,
     ("apps", "Deployment"): workloads.deployment_errors,
     ("apps", "ReplicaSet"): workloads.replica_set_errors,
     ("apps", "StatefulSet"): workloads.stateful_set_errors,

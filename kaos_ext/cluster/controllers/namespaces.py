@@ -17,6 +17,7 @@ from kaos_ext.cluster.controllers.loop import Controller, Shared, enqueue
 from kaos_ext.kube.objects import (
     CONFIGMAPS,
     NAMESPACES,
+    PODS,
     SERVICEACCOUNTS,
     ApiError,
     Object,
@@ -128,7 +129,10 @@ class NamespaceController(Controller):
         """Delete what is there; what is left after that, by resource, and what holds it."""
         left: Counter[str] = Counter()
         finalizers: Counter[str] = Counter()
-        for resource in removable(self._discover()):
+        # Pods first, and nothing else before they are gone: what they need must outlive them.
+        for resource in sorted(removable(self._discover()), key=lambda one: one != PODS):
+            if left["pods."]:
+                break
             listed = await self._client.list(resource, namespace)
             for object in listed.items:
                 metadata = object["metadata"]

@@ -148,6 +148,15 @@ def replica_set_errors(new: Object, old: Object | None) -> list[FieldError]:
     return found + _immutable(spec, old, "selector")
 
 
+def replication_controller_errors(new: Object, old: Object | None) -> list[FieldError]:
+    spec = new.get("spec") or {}
+    if not spec.get("template"):
+        return [errors.required("spec.template")]
+    found = [] if spec.get("selector") else [errors.required("spec.selector")]
+    found += template_errors(spec["template"], "spec.template") + _always(spec)
+    return found + not_negative(spec, "spec", "replicas", "minReadySeconds")
+
+
 _STATEFUL_CHANGES = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
