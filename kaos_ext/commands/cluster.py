@@ -216,7 +216,7 @@ async def status(session: Session, *, cluster: str | None) -> Result:
         Line(
             Tone.DONE if found.state == "running" else Tone.WAITING if found.state == "crashed" else Tone.QUIET,
             found.config.context,
-            f"{found.state} · {found.config.server} · {found.processes} processes",
+            f"{found.state} · {found.config.server} · {_processes(found.processes)}",
             "kaos up"
             if found.state in ("stopped", "crashed")
             else _outdated(found.version, found.config.name)
@@ -239,7 +239,7 @@ async def status(session: Session, *, cluster: str | None) -> Result:
         Tone.DONE if reachable else Tone.FAILED,
         tuple(fields),
         lines,
-        hint="" if reachable else str(there.get("hint") or "kaos up"),
+        hint=str(there.get("hint") or "") if reachable else str(there.get("hint") or "kaos up"),
     )
     return Result(card, {"current": there, "clusters": [found.as_json() for found in clusters]})
 
@@ -274,10 +274,14 @@ async def _current(session: Session) -> dict[str, Any]:
             there["objects"] = await _counts(kube)
             there["operator"] = await _operator_says(kube)
         else:
-            there["operator"] = "not installed"
+            there |= {"operator": "not installed", "hint": "kaos system install"}
     except KaosError as error:
         there |= {"reachable": False, "error": error.message, "hint": error.hint}
     return there
+
+
+def _processes(count: int) -> str:
+    return f"{count} process" if count == 1 else f"{count} processes"
 
 
 def _said(count: Mapping[str, int]) -> str:

@@ -88,7 +88,8 @@ async def follow(ask: Caller, name: str, namespace: str) -> AsyncGenerator[tuple
         try:
             if not view.events:
                 view = await _recent(ask, view)
-                silent = "" if view.events else f"○ no events yet: {name} answers, and its loop has not begun"
+                begun = "its loop has not begun" if view.state.goal else "has no goal: it waits for messages"
+                silent = "" if view.events else f"○ no events yet: {name} answers, and {begun}"
                 yield Update(view, silent, None, "\n" if silent else ""), None
                 for event in view.events:
                     yield Update(view, line_of(event), event.to_json()), None

@@ -234,6 +234,13 @@ async def test_watching_an_agent_that_starts_goes_on_the_moment_it_is_ready(
     assert "ModelAPI m is not ready" in said[0] and "0/1" in said[1] and "go" in said[-1]
 
 
+@pytest.mark.parametrize(("goal", "said"), [("watch", "its loop has not begun"), ("", "it waits for messages")])
+async def test_an_agent_without_events_says_what_it_waits_for(machine: Machine, goal: str, said: str) -> None:
+    Agent(machine, **{"/loop": LoopState(goal=goal).to_json(), "/memory/events": {"events": []}})
+    updates = [update async for update in machine.stream("agent watch a --timeout 0.2")]
+    assert said in updates[0].text()
+
+
 async def test_watching_starts_with_what_is_remembered(machine: Machine) -> None:
     known = [event(7, EventType.USER_MESSAGE, "go"), event(8, EventType.AGENT_RESPONSE, "done")]
     agent = Agent(
