@@ -107,6 +107,12 @@ async def test_a_job_selects_its_own_pods(http: Http) -> None:
     assert made["metadata"]["labels"]["controller-uid"] == uid
 
 
+async def test_who_makes_what_is_not_enforced_is_told_so(http: Http) -> None:
+    limits = {"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}
+    made = await http.post("/api/v1/namespaces/default/limitranges", limits)
+    assert made.headers["Warning"] == '299 - "limit ranges are kept by this cluster, but not enforced"'
+
+
 async def test_metrics_count_requests_and_objects(http: Http) -> None:
     await http.get("/version")
     text = (await http.get("/metrics")).body

@@ -18,6 +18,14 @@ from kaos_ext.cluster.apiserver.storage import Storage
 from kaos_ext.kube.objects import Object
 
 DEFAULT_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_KEPT_ONLY = {
+    "/limitranges": "limit ranges",
+    "admissionregistration.k8s.io/validatingadmissionpolicies": "admission policies",
+    "admissionregistration.k8s.io/validatingadmissionpolicybindings": "admission policies",
+    "admissionregistration.k8s.io/mutatingadmissionpolicies": "admission policies",
+    "admissionregistration.k8s.io/mutatingadmissionpolicybindings": "admission policies",
+    "networking.k8s.io/networkpolicies": "network policies",
+}
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 
 
@@ -65,6 +73,11 @@ class Admission:
         """Does this write of a role, a binding or a certificate request give more than its writer may give?"""
         escalation.check(self._rbac, served, user, new, old)
         requests.guard(self._rbac, served, user, new, old)
+
+    def advice(self, served: Served) -> list[str]:
+        """What the creator of something should know."""
+        words = _KEPT_ONLY.get(served.storage)
+        return [f"{words} are kept by this cluster, but not enforced"] if words else []
 
     def leave(self, served: Served, name: str) -> None:
         """May this be deleted?"""

@@ -85,6 +85,7 @@ class Operations:
             _track(served, None, object, options, "")
         name = object["metadata"].get("name") or ""
         self._admission.complete(served, object)
+        options.warnings += self._admission.advice(served)
         strategies.before_create(served, object)
         asked = self._webhooks.concern(served)
         if asked:

@@ -185,7 +185,7 @@ class ApiServer:
         return found is not None and found.object["metadata"]["uid"] == uid
 
     def client(self, user: str | UserInfo = "system:apiserver") -> LocalClient:
-        """An in-process client that acts as this user."""
+        """An in-process client that acts as this user without being asked for rights: for parts of the cluster."""
         who = user if isinstance(user, UserInfo) else UserInfo(user, groups=(MASTERS, AUTHENTICATED))
         return LocalClient(self.api, who)
 
