@@ -20,6 +20,8 @@ from kaos_ext.testing.liveview import MIMETYPE as AGENT_VIEW
 from kaos_ext.testing.reading import MARKS, report_text
 from kaos_ext.testing.runner import run_case
 
+INTERRUPTED = 130
+
 
 def main() -> int:
     root = Path(__file__).parents[2]
@@ -29,7 +31,11 @@ def main() -> int:
     # Test settings of the caller must not slow down or change what is shown.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     print(f"running {notebook.relative_to(root)} on a cluster of its own", flush=True)
-    report = asyncio.run(run_case(Case(notebook), say=lambda line: print(line, flush=True)))
+    try:
+        report = asyncio.run(run_case(Case(notebook), say=lambda line: print(line, flush=True)))
+    except KeyboardInterrupt:
+        print("ended early; its cluster is down", file=sys.stderr)
+        return INTERRUPTED
     for line in tell(report):
         print(line)
     for place in write(root / "out", notebook.name, report):

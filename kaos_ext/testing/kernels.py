@@ -77,7 +77,9 @@ class Place:
         """The caller's environment, with everything that a run writes kept in this place."""
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return environment | {
-            "PATH": os.pathsep.join(dict.fromkeys([str(python.parent), os.environ.get("PATH", "")])),
+            "PATH": os.pathsep.join(
+                dict.fromkeys([str(python.parent), str(default_python().parent), os.environ.get("PATH", "")])
+            ),
             "TMPDIR": str(self.tmp),
             "IPYTHONDIR": str(self.runtime / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(self.runtime),

@@ -135,19 +135,19 @@ class _Run:
     async def _cluster(self, stack: AsyncExitStack) -> dict[str, str]:
         """What leads to the cluster. A fresh one is still starting when this returns."""
         self._starting: asyncio.Task[None] | None = None
-        home = self.place.home
+        # A copy, so that what the notebook sets in it stays its own, and outlives a restart of the cluster.
+        self.kubeconfig = str(self.place.runtime / "kubeconfig")
         if self.options.kubeconfig is not None:
-            given = self.place.runtime / "kubeconfig"
-            shutil.copyfile(self.options.kubeconfig, given)
-            given.chmod(0o600)
-            self.kubeconfig = str(given)
-            return {"KUBECONFIG": self.kubeconfig}
-        environment = clusters.cluster_environment(home)
-        self.kubeconfig = environment["KUBECONFIG"]
-        if self._wants_cluster:
-            self._starting = asyncio.create_task(clusters.start(home))
+            _copy_private(self.options.kubeconfig, Path(self.kubeconfig))
+        elif self._wants_cluster:
+            self._starting = asyncio.create_task(self._start())
             stack.push_async_callback(self._never_started)
-        return environment
+        return {"KUBECONFIG": self.kubeconfig}
+
+    async def _start(self) -> None:
+        await clusters.start(self.place.home)
+        own = clusters.cluster_environment(self.place.home)["KUBECONFIG"]
+        await asyncio.to_thread(_copy_private, Path(own), Path(self.kubeconfig))
 
     async def _never_started(self) -> None:
         """When the run ended early: the cluster is waited for, so that it can be ended."""
@@ -331,6 +331,11 @@ def _furnish(place: Place, notebook: Path) -> None:
     for path in notebook.resolve().parent.iterdir():
         if not path.name.startswith(".") and path.name != "__pycache__":
             (place.cwd / path.name).symlink_to(path)
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    target.touch(0o600)
+    target.write_bytes(source.read_bytes())
 
 
 def _load() -> None:
