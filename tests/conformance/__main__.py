@@ -1,4 +1,4 @@
-"""`python -m tests.conformance [SUITE …] [--write FILE]`: run suites, print the table; status 1 on an unexplained miss."""
+"""`python -m tests.conformance [SUITE …] [--write FILE]`: run suites, print the table; 1 when a miss is unexplained."""
 
 from __future__ import annotations
 

@@ -52,10 +52,10 @@ def from_junit(report: Path) -> tuple[dict[str, None], dict[str, str]]:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     lines = ["| suite | version | passed | seconds | note |", "|---|---|---|---|---|"]
-    for one in outcomes:
-        lines.append(
-            f"| {one.suite} | {one.version} | {len(one.passed)}/{one.total} | {one.seconds:.0f} | {one.note} |"
-        )
+    lines += [
+        f"| {one.suite} | {one.version} | {len(one.passed)}/{one.total} | {one.seconds:.0f} | {one.note} |"
+        for one in outcomes
+    ]
     misses = [(one, test) for one in outcomes for test in one.failed]
     if misses:
         lines += ["", "| not passed | why |", "|---|---|"]
