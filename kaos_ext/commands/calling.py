@@ -126,7 +126,8 @@ class Caller:
             return NotReadyError(
                 f"{self._who} is not exposed: it has no Service to ask", hint="agentNetwork.expose: true"
             )
-        why = status.get("message") or error.message
+        missing = "its Service is not there yet" if error.code == 404 else error.message
+        why = status.get("message") or missing
         return NotReadyError(f"{self._who} does not answer yet: {why}", hint=f"kaos {self.spoken.word} get {self.name}")
 
     def _refused(self, status: int, path: str, text: str) -> ServiceError:

@@ -110,13 +110,17 @@ async def up(
     return Result(progress.view(_outdated(handle.version, name)), data)
 
 
+def _words(verb: str, name: str) -> str:
+    """The command for a cluster; the default one needs no name."""
+    return f"kaos {verb}" if name == DEFAULT else f"kaos {verb} {name}"
+
+
 def _outdated(version: str, name: str) -> str:
     """What to do about a daemon that was started by another version of this package."""
     if version == __version__:
         return ""
-    which = "" if name == DEFAULT else f" {name}"
     ran = f"kaos {version}" if version else "an older kaos"
-    return f"the cluster still runs {ran}, this is {__version__}: `kaos down{which}`, then `kaos up{which}`"
+    return f"the cluster still runs {ran}, this is {__version__}: `{_words('down', name)}`, then `{_words('up', name)}`"
 
 
 async def _install(session: Session, kube: KubeClient, progress: Progress, patience: float) -> None:
@@ -196,7 +200,7 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     state = "its state is deleted" if delete else "its state is kept"
     said = f"{'Stopped cluster' if stopped else 'There was nothing to stop of cluster'} '{name}'; {state}{context}"
     data = {"name": name, "stopped": stopped, "deleted": delete, "context": change.context}
-    return Result(Done(said, "" if delete else "kaos up"), data)
+    return Result(Done(said, "" if delete else _words("up", name)), data)
 
 
 def _private(session: Session) -> str:
@@ -217,7 +221,7 @@ async def status(session: Session, *, cluster: str | None) -> Result:
             Tone.DONE if found.state == "running" else Tone.WAITING if found.state == "crashed" else Tone.QUIET,
             found.config.context,
             f"{found.state} · {found.config.server} · {_processes(found.processes)}",
-            "kaos up"
+            _words("up", found.config.name)
             if found.state in ("stopped", "crashed")
             else _outdated(found.version, found.config.name)
             if found.state == "running"

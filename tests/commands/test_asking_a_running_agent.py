@@ -17,7 +17,7 @@ from kaos_ext.model.errors import KaosError, NotReadyError
 from kaos_ext.model.events import Event, EventType, LoopState, Totals
 from kaos_ext.views.agent import AgentLive
 from tests.commands.conftest import GROUP, Machine, answering
-from tests.kube.fake import FakeResponse, StreamResponse
+from tests.kube.fake import FakeResponse, StreamResponse, status
 
 CARD = {
     "name": "a",
@@ -164,6 +164,14 @@ async def test_an_error_of_the_agent_is_told_in_its_words(machine: Machine, valu
     with pytest.raises(ServiceError, match=said) as caught:
         await machine.kaos("agent memory a")
     assert caught.value.status == 502 and caught.value.hint == "kaos agent logs a"
+
+
+async def test_an_agent_whose_service_is_not_made_yet_says_so(machine: Machine) -> None:
+    machine.add("Agent", "new")
+    missing = status(404, "NotFound", 'services "agent-new" not found')
+    machine.cluster.refuse = lambda request: missing if "/proxy" in request.path else None
+    with pytest.raises(NotReadyError, match=r"^Agent new does not answer yet: its Service is not there yet$"):
+        await machine.kaos("agent status new")
 
 
 async def test_a_task_that_failed_says_why(machine: Machine) -> None:

@@ -108,7 +108,7 @@ def test_a_cluster_that_does_not_run_is_not_said_to_have_been_stopped(kaos: Run,
     ClusterConfig(root=state, name="asleep", port=1, octet=70).save()
     stopped = kaos("down", "asleep")
     assert stopped.stdout.startswith("✅ There was nothing to stop of cluster 'asleep'; its state is kept\n")
-    assert "was not running" in stopped.stderr
+    assert "was not running" in stopped.stderr and stopped.stdout.endswith("→ kaos up asleep\n")
     kaos("down", "asleep", "--delete")
     assert not state.exists() and json.loads(kaos("status", "--json").stdout)["current"]["context"] == "kaos-default"
 
