@@ -14,6 +14,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import ssl
 import statistics
 import sys
@@ -171,7 +172,7 @@ async def watch(target: Target) -> Rate:
     tasks = [asyncio.create_task(follow(one)) for one in connections]
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     await writer.ask("POST", CMS, config_map(f"watch-first-{mark}"))
-    while ready < WATCHERS:
+    while ready < WATCHERS:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     start = time.perf_counter()
     for number in range(100):
@@ -180,7 +181,7 @@ async def watch(target: Target) -> Rate:
         status, answer = await writer.ask("POST", CMS, config_map(name))
         assert status == 201, answer
         await asyncio.sleep(0.02)
-    while len(arrived) < 100 * WATCHERS:
+    while len(arrived) < 100 * WATCHERS:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     elapsed = time.perf_counter() - start
     for task in tasks:
@@ -248,9 +249,7 @@ async def embedded(folder: Path) -> AsyncIterator[Target]:
     finally:
         process.terminate()
         await process.wait()
-        for path in sorted(state.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        state.rmdir()
+        shutil.rmtree(state)
 
 
 async def run(folder: Path, rival: Path | None) -> list[tuple[str, list[dict[str, Rate]]]]:
@@ -296,8 +295,8 @@ def main() -> None:
     results = asyncio.run(run(folder, arguments.rival))
     syncs_after = sync_rate(folder)
     conditions = (
-        f"{os.cpu_count()} cores, {kind}, {syncs:,.0f} to {syncs_after:,.0f} syncs a second, load {os.getloadavg()[0]:.1f}; "
-        f"median of {ROUNDS} rounds of {SECONDS:g} s."
+        f"{os.cpu_count()} cores, {kind}, {syncs:,.0f} to {syncs_after:,.0f} syncs a second, "
+        f"load {os.getloadavg()[0]:.1f}; median of {ROUNDS} rounds of {SECONDS:g} s."
     )
     text = f"{conditions}\n\n{report(results)}\n"
     sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""Other people's tests and programs against the embedded cluster: a share in `make test`, all of them in `make proof`."""
+"""Other people's tests and programs against the embedded cluster: a share in `make test`, all in `make proof`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One stored object as different API versions show it.
 
-Most objects are shown as they are stored. An event and an autoscaler have two APIs; a custom resource may be served in several versions,
-and shows the defaults of a schema that is newer than the object.
+Most objects are shown as they are stored. An event and an autoscaler have two APIs; a custom resource may be served in
+several versions, and shows the defaults of a schema that is newer than the object.
 """
 
 from __future__ import annotations

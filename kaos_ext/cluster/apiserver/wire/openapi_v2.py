@@ -14,14 +14,22 @@ from typing import Any
 Object = dict[str, Any]
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _LEFT_OUT = frozenset({"oneOf", "anyOf", "not", "nullable", "x-kubernetes-validations"})
+_GVK = "x-kubernetes-group-version-kind"
 _DROPPED_INSIDES = ("items", "properties")
 
 
 def document(schemas: Mapping[str, Object]) -> Object:
     """A v2 document with these schemas of v3 as its definitions."""
-    definitions = {name: _schema(schema) for name, schema in sorted(schemas.items())}
+    definitions = {name: _kind(schema) for name, schema in sorted(schemas.items())}
     info = {"title": "Kubernetes", "version": "v1.36.3"}
     return {"swagger": "2.0", "info": info, "paths": {}, "definitions": definitions}
+
+
+def _kind(schema: Object) -> Object:
+    """Of a kind with unknown fields nothing is said: clients of v2 take any member they know for all there are."""
+    if _GVK in schema and schema.get("x-kubernetes-preserve-unknown-fields"):
+        return {"type": "object", _GVK: schema[_GVK]}
+    return _schema(schema)
 
 
 def _schema(schema: Object) -> Object:
