@@ -26,6 +26,7 @@ from kaos_ext.loop.decide import (
     may_ask,
     next,
     over,
+    resumes_at,
     unknown,
 )
 from kaos_ext.loop.ledger import Ledger, Refusal, estimated_tokens
@@ -63,5 +64,6 @@ __all__ = [
     "over",
     "pause",
     "prompt",
+    "resumes_at",
     "unknown",
 ]

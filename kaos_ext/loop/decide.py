@@ -231,6 +231,11 @@ def due_at(state: RunState) -> float:
     return state.ended_at + pause(state.spec.limits.interval_seconds, state.status.failures)
 
 
+def resumes_at(state: RunState) -> float:
+    """When the next iteration may start for a process that takes the run up: its back-off begins anew."""
+    return state.ended_at + pause(state.spec.limits.interval_seconds, 0) if state.status.iteration else 0.0
+
+
 def _spent(state: RunState, now: float) -> str:
     """The limit of the run that is reached; empty when there is room."""
     limits, totals = state.spec.limits, state.status.totals

@@ -327,6 +327,8 @@ def fold(state: LoopState, event: Event) -> LoopState:
                 interval_seconds=float(content.get("interval_seconds", state.interval_seconds)),
                 next_run_at=seconds_of(upcoming) if upcoming else state.next_run_at,
                 session=event.session or state.session,
+                # Whoever takes the loop up may have mended what failed: the back-off begins anew.
+                failures=0,
                 stop_reason="",
             )
         case EventType.LOOP_STOPPED:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec
-from kaos_ext.model.events import EventType, LoopPhase, Outcome
+from kaos_ext.model.events import Event, EventType, LoopPhase, Outcome
 from tests.loop.simulation import Answers, World, call
 
 GOAL = "watch the disk"
@@ -105,6 +105,19 @@ def test_a_failed_iteration_is_an_event_with_its_error_and_counts() -> None:
     assert state.status.next_run_at == world.now + 1
     state = world.run(until=iterations(2))
     assert (state.status.iteration, state.status.failures, state.status.last_error) == (2, 0, "")
+
+
+def test_a_process_that_takes_up_a_failing_loop_tries_soon_instead_of_waiting_the_back_off_out() -> None:
+    failure = {"outcome": "Failed", "error": "the key is wrong", "failures": 8}
+    state = loop.begin(spec())
+    for event in (
+        Event(EventType.ITERATION_STARTED, {}, run=state.spec.run, iteration=8, time=1000.0),
+        Event(EventType.ITERATION_FAILED, failure, run=state.spec.run, iteration=8, time=1000.0),
+    ):
+        state = loop.fold(state, event)
+    assert loop.due_at(state) == 1128
+    taken_up = loop.fold(state, Event(EventType.LOOP_STARTED, {}, run=state.spec.run, time=1010.0))
+    assert loop.due_at(taken_up) == loop.resumes_at(state) == 1000
 
 
 def test_suspension_takes_effect_at_the_next_step_and_is_on_record() -> None:

@@ -98,7 +98,7 @@ class AgentService:
             state = replace(state, last_request=str(wishes[0].content.get("id", "")))
         self._loop = run = Run(state, self._with)
         self._runs[LOOP_RUN] = (run, self.control)
-        due = loop.due_at(run.state)
+        due = loop.resumes_at(run.state)
         run.record(
             Event(
                 EventType.LOOP_STARTED,
