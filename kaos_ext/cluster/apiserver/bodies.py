@@ -141,6 +141,28 @@ def from_yaml(body: bytes) -> Any:
         raise failures.bad_request("error converting YAML to JSON: yaml: exceeded max depth") from None
 
 
+def yaml_duplicates(body: bytes) -> list[str]:
+    """Which keys of a YAML mapping come twice, as Go says it."""
+    import yaml
+
+    found: list[str] = []
+
+    def look(node: Any) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                seen.add(key.value)
+                look(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for one in node.value:
+                look(one)
+
+    look(yaml.compose(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    return found
+
+
 def _yaml_problem(error: Exception) -> str:
     """A YAML error as Go says it."""
     from yaml.scanner import ScannerError

@@ -251,7 +251,7 @@ class HttpApi:
             content_type = request.headers.get("Content-Type")
             kind = patching.patch_type(served, content_type)
             patching.check_options(kind, chosen)
-            patch = patching.parse(kind, await self._body(request))
+            patch = patching.parse(kind, await self._body(request), chosen)
             stored, created = await self._api.patch(
                 served, namespace, target.name, patch, kind.value, chosen, target.subresource
             )

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from kaos_ext.cluster.apiserver import failures, rules
-from kaos_ext.cluster.apiserver.bodies import from_yaml, go_json_error, media_type
+from kaos_ext.cluster.apiserver.bodies import from_yaml, go_json_error, media_type, yaml_duplicates
 from kaos_ext.cluster.apiserver.metadata import copied, timestamp
 from kaos_ext.cluster.apiserver.operations import Make
 from kaos_ext.cluster.apiserver.options import WriteOptions
@@ -40,13 +40,17 @@ def check_options(kind: PatchType, options: WriteOptions) -> None:
         raise failures.invalid("meta.k8s.io", "PatchOptions", "", complaints)
 
 
-def parse(kind: PatchType, body: bytes) -> Any:
+def parse(kind: PatchType, body: bytes, options: WriteOptions) -> Any:
     """The patch itself, out of a request's body."""
     if kind is PatchType.APPLY:
         try:
-            return from_yaml(body)
+            patch = from_yaml(body)
         except ApiError as error:
             raise failures.bad_request(f"error decoding YAML: {error}") from None
+        if options.strict and (twice := yaml_duplicates(body)):
+            words = "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *twice])
+            raise failures.bad_request(f"error decoding YAML: {words}")
+        return patch
     text = body.decode("utf-8", "replace")
     try:
         return json.loads(text)
