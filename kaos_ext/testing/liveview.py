@@ -1,8 +1,8 @@
 """The live view of a loop, in the one form that every run of it has.
 
 Where a loop stands when a notebook ends depends on the moment: iteration 4 or 5, the second or the third row of it.
-What does not: who it is, its goal, what it said, and what one whole iteration does. So the canonical view shows the
-last whole iteration that can be seen, its number and the totals as `n`, and nothing of the clock. A failed row stays.
+What does not: who it is, its goal, what it said, and what one whole iteration does. So the canonical view shows one
+whole iteration, its number and the totals as `n`, and nothing of the clock. A failed row stays.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _ITERATION = re.compile(r"^iteration (?:\d+|n)$")
 _GLYPHS = {
     Tone.DONE: "✓", Tone.FAILED: "✗", Tone.WAITING: "‖", Tone.WORKING: "●", Tone.MODEL: "◆", Tone.QUIET: "○",
 }  # fmt: skip
+_BEGINS = ("iteration", "begins")
+_PASSING = frozenset({"paused", "resumed", "asked", "loop"})
 _MOVING = frozenset({"running", "waiting"})
 
 
@@ -63,13 +65,36 @@ def canonical(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole_iteration(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the last iteration that has both its beginning and its end; all rows when there is none."""
-    ends = [i for i, row in enumerate(rows) if _ITERATION.match(row["what"]) and row["took"] != "started"]
+    """The rows of one iteration, from its beginning to its end, whichever of them can be seen.
+
+    Where the last rows of one and the first of the next are shown, they make a whole one together. What comes between
+    (a pause, a question in another session) belongs to the moment.
+    """
+    last = _last_whole([row for row in rows if row["what"] not in _PASSING])
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in last:
+        found.pop(_key(row), None)
+        found[_key(row)] = row
+    keys = list(found)
+    begins = next((i for i, key in enumerate(keys) if key == _BEGINS), 0)
+    return [found[key] for key in (*keys[begins:], *keys[:begins])]
+
+
+def _last_whole(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """From the last beginning to its end, if both are seen; else all rows."""
+    ends = [i for i, row in enumerate(rows) if _ITERATION.match(row["what"]) and _key(row) != _BEGINS]
     for end in reversed(ends):
-        begins = [i for i in range(end) if rows[i]["what"] == rows[end]["what"] and rows[i]["took"] == "started"]
+        begins = [i for i in range(end) if rows[i]["what"] == rows[end]["what"] and _key(rows[i]) == _BEGINS]
         if begins:
             return rows[begins[-1] : end + 1]
     return rows
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    """What makes two rows the same thing, seen twice."""
+    if _ITERATION.match(row["what"]):
+        return _BEGINS if row["took"] == "started" else ("iteration", "ends")
+    return row["what"], row["tone"], masked(row["detail"])
 
 
 def _row(row: dict[str, Any]) -> Row:

@@ -114,6 +114,21 @@ def test_a_loop_looks_the_same_wherever_it_stands() -> None:
     assert "iteration n" in forms[0]["text/plain"] and "all is well" in forms[0]["text/html"]
 
 
+def test_a_loop_looks_the_same_with_a_question_or_a_pause_in_between_and_when_only_parts_are_seen() -> None:
+    data = live(4)[MIMETYPE]
+    usual = canonical(data)
+    rows = data["events"]
+    asked = [
+        {"at": 1.0, "tone": "quiet", "what": "asked", "detail": "Say hello", "took": ""},
+        {"at": 1.0, "tone": "model", "what": "answer", "detail": "all is well", "took": ""},
+        {"at": 1.0, "tone": "waiting", "what": "paused", "detail": "", "took": ""},
+    ]
+    for place in range(len(rows)):
+        assert canonical({**data, "events": [*rows[:place], *asked, *rows[place:]]}) == usual
+    begin = next(i for i, row in enumerate(rows) if row["took"] == "started")
+    assert canonical({**data, "events": [*rows[begin + 2 : begin + 4], *rows[begin : begin + 2]]}) == usual
+
+
 def test_a_loop_that_does_something_else_looks_different() -> None:
     good, bad = (canonical(live(3, failing=failing)[MIMETYPE]) for failing in (False, True))
     assert good["text/plain"] != bad["text/plain"] and "gone" in bad["text/html"]
