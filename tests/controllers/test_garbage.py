@@ -110,6 +110,17 @@ async def test_foreground_keeps_the_owner_until_what_blocks_it_is_gone(cluster: 
     await cluster.until(lambda: not names(cluster, widgets))
 
 
+async def test_a_circle_of_owners_holds_nobody_in_the_foreground(cluster: Any) -> None:
+    first = await cluster.client.create(CONFIGMAPS, config("first"), "default")
+    second = await cluster.client.create(CONFIGMAPS, config("second", first), "default")
+    third = await cluster.client.create(CONFIGMAPS, config("third", second), "default")
+    closing = {"metadata": {"ownerReferences": config("first", third)["metadata"]["ownerReferences"]}}
+    await cluster.client.patch(CONFIGMAPS, "first", closing, "default")
+    await cluster.settle()
+    await cluster.client.delete(CONFIGMAPS, "first", "default", propagation=Propagation.FOREGROUND)
+    await cluster.until(lambda: not names(cluster, CONFIGMAPS))
+
+
 async def test_orphan_leaves_dependents_without_an_owner(cluster: Any, widgets: Resource) -> None:
     owner = await widget(cluster, widgets)
     await cluster.client.create(CONFIGMAPS, config("child", owner), "default")

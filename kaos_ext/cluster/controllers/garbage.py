@@ -162,11 +162,23 @@ class GarbageCollector(Controller):
         for dependent in self._contents.dependents(item.uid):
             if not dependent.deleting:
                 self.queue.add((dependent.uid, ""))
-            blocking = blocking or any(
-                owner["uid"] == item.uid and owner.get("blockOwnerDeletion") for owner in dependent.owners
-            )
+            blocks = any(owner["uid"] == item.uid and owner.get("blockOwnerDeletion") for owner in dependent.owners)
+            blocking = blocking or (blocks and not self._waits_for(dependent, item))
         if not blocking:
             await self._drop_finalizer(item, FOREGROUND)
+
+    def _waits_for(self, dependent: Item, owner: Item) -> bool:
+        """Whether `dependent` waits in the foreground for `owner` in its turn: such a circle holds nobody."""
+        seen, left = {dependent.uid}, [dependent]
+        while left:
+            item = left.pop()
+            if item.uid == owner.uid:
+                return True
+            if item.deleting and FOREGROUND in item.finalizers:
+                below = [one for one in self._contents.dependents(item.uid) if one.uid not in seen]
+                seen.update(one.uid for one in below)
+                left += below
+        return False
 
     async def _orphan(self, item: Item) -> None:
         for dependent in self._contents.dependents(item.uid):
