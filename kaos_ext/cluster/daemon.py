@@ -84,9 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="kaos-daemon", description="Runs one embedded cluster.")
     parser.add_argument("--state", type=Path, required=True, help="the cluster's state folder")
     parser.add_argument("--report-fd", type=int, help="a pipe to report the start on")
+    parser.add_argument("--lock-fd", type=int, help="the cluster's daemon.lock, already held")
     arguments = parser.parse_args()
-    if arguments.report_fd is not None:
-        os.set_inheritable(arguments.report_fd, False)
+    for handed_down in (arguments.report_fd, arguments.lock_fd):
+        if handed_down is not None:
+            os.set_inheritable(handed_down, False)
     # Before anything is imported or started: the parent ends, and we are nobody's child.
     if os.fork():
         os._exit(0)
@@ -98,7 +100,7 @@ def main() -> None:
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
-        status = asyncio.run(_run(arguments.state.absolute(), report))
+        status = asyncio.run(_run(arguments.state.absolute(), report, arguments.lock_fd))
     except KaosError as error:
         _log.error("%s", error)
         report.error(error)
@@ -109,14 +111,15 @@ def main() -> None:
     sys.exit(status)
 
 
-async def _run(root: Path, report: Report) -> int:
+async def _run(root: Path, report: Report, lock: int | None) -> int:
     from setproctitle import setproctitle
 
     from kaos_ext.cluster.config import load_config
     from kaos_ext.cluster.node.processes import birth
 
     config = load_config(root)
-    lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if lock is None:
+        lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

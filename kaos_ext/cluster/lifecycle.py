@@ -37,7 +37,7 @@ from kaos_ext.cluster.node.processes import birth
 from kaos_ext.cluster.node.supervisor_client import SupervisorClient, stop_node
 from kaos_ext.cluster.owner import ended, lives, read_pid_file, version_of
 from kaos_ext.cluster.probe import is_ready
-from kaos_ext.cluster.spawn import START_SECONDS, Progress, start_daemon, tail
+from kaos_ext.cluster.spawn import START_SECONDS, Progress, is_held, start_daemon, tail
 from kaos_ext.model.errors import KaosError, NotFoundError, UnreachableError
 
 STOP_SECONDS = 20.0
@@ -105,6 +105,7 @@ async def start_cluster(
     await sweep_ephemeral(except_for=name)
     async with _locked(name, on_progress):
         config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
+        await _seen(config)
         if ephemeral and not config.ephemeral and (config.database.exists() or _daemon(config) is not None):
             raise KaosError(
                 f"cluster {name!r} keeps its state, so it cannot be made to end with a program",
@@ -151,6 +152,7 @@ async def stop_cluster(
             if not delete_state:
                 raise
             config = ClusterConfig(root=root, name=name, port=0, octet=0)  # its paths are all that is needed now
+        await _seen(config)
         ran = await _stop(config, on_progress)
         if delete_state:
             on_progress("its state to be deleted")
@@ -210,6 +212,18 @@ def _daemon(config: ClusterConfig) -> int | None:
     """The pid of the cluster's daemon when it lives."""
     known = read_pid_file(config.pid_file)
     return known[0] if known is not None and lives(*known) else None
+
+
+async def _seen(config: ClusterConfig) -> None:
+    """Wait for a daemon that was started a moment ago, by a command since interrupted, to say who it is, or to end."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_SECONDS
+    while _daemon(config) is None and config.root.exists() and is_held(config):
+        if loop.time() > deadline:
+            raise KaosError(
+                f"a daemon of cluster {config.name!r} is being started for too long", hint=f"see {config.log_file}"
+            )
+        await asyncio.sleep(_POLL)
 
 
 async def _node_processes(config: ClusterConfig) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import subprocess
@@ -55,8 +56,37 @@ async def start_daemon(config: ClusterConfig, on_progress: Progress) -> None:
     )
 
 
+def is_held(config: ClusterConfig) -> bool:
+    """Whether a daemon of the cluster lives, even one that has only just been started and has written nothing yet."""
+    lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _spawn(config: ClusterConfig) -> int:
-    """The reading end of the daemon's report."""
+    """The reading end of the daemon's report.
+
+    The daemon's lock is taken here and handed down, so that there is no moment in which a daemon comes up unseen, even
+    when whoever started it is interrupted.
+    """
+    lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _launch(config, lock)
+    except BlockingIOError:
+        raise KaosError(
+            f"another daemon runs cluster {config.name!r}", hint=f"`kaos down {config.name}`, then `kaos up`"
+        ) from None
+    finally:
+        os.close(lock)
+
+
+def _launch(config: ClusterConfig, lock: int) -> int:
     config.pid_file.unlink(missing_ok=True)
     if config.log_file.exists() and config.log_file.stat().st_size > _LOG_LIMIT:
         config.log_file.replace(config.log_file.with_suffix(".log.1"))
@@ -65,13 +95,13 @@ def _spawn(config: ClusterConfig) -> int:
     command = [sys.executable, "-P", "-m", "kaos_ext.cluster.daemon", "--state", str(config.root)]
     try:
         process = subprocess.Popen(
-            [*command, "--report-fd", str(writing)],
+            [*command, "--report-fd", str(writing), "--lock-fd", str(lock)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=config.root,
             env=_environment(),
-            pass_fds=(writing,),
+            pass_fds=(writing, lock),
             start_new_session=True,
         )
     except BaseException:
