@@ -40,7 +40,13 @@ def verdict(item: Object | None, generation: int = 0) -> Verdict:
         return Verdict.WAITING
     if status.get("phase") == "Failed":
         return Verdict.FAILED
-    return Verdict.READY if status.get("ready") is True else Verdict.WAITING
+    return Verdict.READY if status.get("ready") is True and not _rolling(status) else Verdict.WAITING
+
+
+def _rolling(status: Object) -> bool:
+    """Pods of the newest settings are still on their way; what is ready is the ones before."""
+    conditions = status.get("conditions") or ()
+    return any(condition.get("type") == "Progressing" and condition.get("status") == "True" for condition in conditions)
 
 
 def _observed(status: Object, generation: int) -> bool:

@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from kaos_ext.commands.waiting import Verdict, verdict
 from kaos_ext.kube.objects import Object
 from kaos_ext.model.errors import KaosError, NotReadyError, UnknownNameError, UsageError
 from kaos_ext.views import Steps
@@ -167,6 +168,13 @@ async def test_waiting_says_what_for_and_ends_when_this_generation_is_ready(mach
     assert steps[-1].state == "done" and steps[-1].detail == ""
     # What is said of the old generation is no reason; that nobody looked is one only when it lasts.
     assert {step.detail for step in steps[:-1]} <= {"starting", "ModelAPI m is not ready"}
+
+
+@pytest.mark.parametrize(("rolling", "found"), [("True", Verdict.WAITING), ("False", Verdict.READY)])
+def test_what_is_ready_of_the_settings_before_does_not_end_the_waiting(rolling: str, found: Verdict) -> None:
+    progressing = {"type": "Progressing", "status": rolling}
+    status = {"phase": "Ready", "ready": True, "observedGeneration": 2, "conditions": [progressing]}
+    assert verdict({"status": status}, generation=2) is found
 
 
 async def test_waiting_tells_the_reasons_of_the_pods_and_of_their_events(machine: Machine) -> None:
