@@ -1,0 +1,36 @@
+"""kr8s, as its users call it: create, watch, change and delete."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import kr8s.asyncio
+from kr8s.asyncio.objects import ConfigMap
+
+from tests.apiserver.conftest import Running
+
+
+async def test_kr8s_creates_watches_patches_and_deletes(running: Running, tmp_path: Path) -> None:
+    api = await kr8s.asyncio.api(kubeconfig=str(running.write_kubeconfig(tmp_path / "kubeconfig")))
+    made = await ConfigMap({"metadata": {"name": "a", "labels": {"x": "y"}}, "data": {"k": "1"}}, api=api)
+    await made.create()
+    assert await made.exists()
+    seen: list[tuple[str, str]] = []
+
+    async def watch() -> None:
+        async for kind, shown in api.watch("configmaps", namespace="default", label_selector="x=y"):
+            seen.append((kind, shown.raw["data"]["k"]))
+            if kind == "DELETED":
+                return
+
+    watching = asyncio.create_task(watch())
+    async with asyncio.timeout(20):
+        while not seen:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await made.patch({"data": {"k": "2"}})
+        await made.refresh()
+        assert made.raw["data"] == {"k": "2"}
+        await made.delete()
+        await watching
+    assert seen == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
