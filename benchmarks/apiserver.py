@@ -252,6 +252,22 @@ async def embedded(folder: Path) -> AsyncIterator[Target]:
         shutil.rmtree(state)
 
 
+async def starting(folder: Path) -> str:
+    """From nothing to a ready answer, and the memory of a server that nobody asks anything."""
+    seconds, memory = [], 0
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        async with embedded(folder) as target:
+            connection = await target.connect()
+            status, _ = await connection.ask("GET", "/readyz")
+            assert status == 200
+            seconds.append(time.perf_counter() - begun)
+            (child,) = psutil.Process().children()
+            memory = child.memory_info().rss
+            connection.writer.close()
+    return f"nothing to /readyz {statistics.median(seconds):.2f} s, idle {memory / 1e6:.0f} MB"
+
+
 async def run(folder: Path, rival: Path | None) -> list[tuple[str, list[dict[str, Rate]]]]:
     results: dict[str, list[dict[str, Rate]]] = {}
     async with embedded(folder) as ours:
@@ -292,11 +308,13 @@ def main() -> None:
     folder = arguments.folder.resolve()
     kind = refuse_memory(folder)
     syncs = sync_rate(folder)
+    start = asyncio.run(starting(folder))
     results = asyncio.run(run(folder, arguments.rival))
     syncs_after = sync_rate(folder)
     conditions = (
         f"{os.cpu_count()} cores, {kind}, {syncs:,.0f} to {syncs_after:,.0f} syncs a second, "
-        f"load {os.getloadavg()[0]:.1f}; median of {ROUNDS} rounds of {SECONDS:g} s."
+        f"load {os.getloadavg()[0]:.1f}; median of {ROUNDS} rounds of {SECONDS:g} s. "
+        f"The embedded one: {start}."
     )
     text = f"{conditions}\n\n{report(results)}\n"
     sys.stdout.write(text)
