@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import gc
 import json
 import logging
@@ -115,17 +114,12 @@ async def _run(root: Path, report: Report, lock: int | None) -> int:
     from setproctitle import setproctitle
 
     from kaos_ext.cluster.config import load_config
+    from kaos_ext.cluster.daemon_lock import hold
     from kaos_ext.cluster.node.processes import birth
 
     config = load_config(root)
     if lock is None:
-        lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise KaosError(
-            f"another daemon runs cluster {config.name!r}", hint=f"`kaos down {config.name}`, then `kaos up`"
-        ) from None
+        hold(config)  # for as long as this process lives
     setproctitle(f"kaos: cluster {config.name} {root}")
     _write_pid(config, birth(os.getpid()) or "")
     try:

@@ -32,12 +32,13 @@ from kaos_ext.cluster.config import (
     private_folder,
     write_private,
 )
+from kaos_ext.cluster.daemon_lock import is_held
 from kaos_ext.cluster.network import choose_octet, choose_port, is_claimed, port_is_free
 from kaos_ext.cluster.node.processes import birth
 from kaos_ext.cluster.node.supervisor_client import SupervisorClient, stop_node
 from kaos_ext.cluster.owner import ended, lives, read_pid_file, version_of
 from kaos_ext.cluster.probe import is_ready
-from kaos_ext.cluster.spawn import START_SECONDS, Progress, is_held, start_daemon, tail
+from kaos_ext.cluster.spawn import START_SECONDS, Progress, start_daemon, tail
 from kaos_ext.model.errors import KaosError, NotFoundError, UnreachableError
 
 STOP_SECONDS = 20.0

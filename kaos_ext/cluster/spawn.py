@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kaos_ext.cluster.config import ClusterConfig
+from kaos_ext.cluster.daemon_lock import hold
 from kaos_ext.cluster.owner import ended
 from kaos_ext.model.errors import KaosError
 
@@ -56,32 +56,15 @@ async def start_daemon(config: ClusterConfig, on_progress: Progress) -> None:
     )
 
 
-def is_held(config: ClusterConfig) -> bool:
-    """Whether a daemon of the cluster lives, even one that has only just been started and has written nothing yet."""
-    lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
 def _spawn(config: ClusterConfig) -> int:
     """The reading end of the daemon's report.
 
     The daemon's lock is taken here and handed down, so that there is no moment in which a daemon comes up unseen, even
     when whoever started it is interrupted.
     """
-    lock = os.open(config.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = hold(config)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return _launch(config, lock)
-    except BlockingIOError:
-        raise KaosError(
-            f"another daemon runs cluster {config.name!r}", hint=f"`kaos down {config.name}`, then `kaos up`"
-        ) from None
     finally:
         os.close(lock)
 
