@@ -14,7 +14,8 @@ from kaos_ext.commands.result import Answer, Reply, Result, Update
 from kaos_ext.commands.session import Session
 from kaos_ext.kube.transport import Unanswered
 from kaos_ext.model.errors import NotReadyError
-from kaos_ext.model.events import Event, LoopState
+from kaos_ext.model.events import Event
+from kaos_ext.model.loop_state import LoopState
 from kaos_ext.views import Card, Chat, Line, Message, Table, Tone
 from kaos_ext.views.durations import clock, duration
 

@@ -22,7 +22,8 @@ from kaos_ext.commands.session import Session
 from kaos_ext.kube.objects import Object
 from kaos_ext.kube.transport import Unanswered
 from kaos_ext.model.errors import KaosError, NotFoundError, NotReadyError, UnreachableError
-from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
+from kaos_ext.model.loop_state import LoopState
 from kaos_ext.views import Step, Steps, StepState
 from kaos_ext.views.agent import AgentLive, Link
 from kaos_ext.views.durations import clock

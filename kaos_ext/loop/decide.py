@@ -27,7 +27,8 @@ from kaos_ext.loop.backoff import pause
 from kaos_ext.loop.ledger import Doing, Refusal, refusal, room
 from kaos_ext.loop.state import PendingCall, Repeat, RunState, fold
 from kaos_ext.model.budget import Resource, Scope
-from kaos_ext.model.events import Event, EventType, LoopPhase, Outcome, timestamp
+from kaos_ext.model.events import Event, EventType, Outcome, timestamp
+from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.model.values import changed
 
 RESULT_CHARACTERS = 2000

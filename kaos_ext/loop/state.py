@@ -14,10 +14,11 @@ from enum import StrEnum
 from typing import Any
 
 from kaos_ext.loop.ledger import Ledger
-from kaos_ext.model import events
+from kaos_ext.model import loop_state
 from kaos_ext.model.approvals import Approvals
 from kaos_ext.model.budget import Budget, Scope
-from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopState, Outcome
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, Outcome
+from kaos_ext.model.loop_state import LoopState
 from kaos_ext.model.values import changed
 
 DIGEST_ITERATIONS = 5
@@ -158,7 +159,7 @@ def fold(state: RunState, event: Event) -> RunState:
         return state
     state = changed(
         state,
-        status=events.fold(state.status, event),
+        status=loop_state.fold(state.status, event),
         started_at=event.time if state.started_at is None else state.started_at,
     )
     content = event.content if isinstance(event.content, Mapping) else {}

@@ -25,7 +25,8 @@ from kaos_ext.commands.result import Result
 from kaos_ext.commands.run import run
 from kaos_ext.commands.session import Session
 from kaos_ext.model.errors import KaosError, NotReadyError
-from kaos_ext.model.events import Event, LoopState
+from kaos_ext.model.events import Event
+from kaos_ext.model.loop_state import LoopState
 from kaos_ext.notebook.answers import cell_number
 from kaos_ext.notebook.errors import in_cell, interrupted
 from kaos_ext.notebook.frames import Frame

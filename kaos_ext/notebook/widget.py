@@ -13,7 +13,7 @@ import ipywidgets
 from traitlets import Int, Unicode
 
 from kaos_ext.model.errors import KaosError
-from kaos_ext.model.events import LoopPhase
+from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.views import ErrorView, bundle
 from kaos_ext.views.agent import AgentLive
 

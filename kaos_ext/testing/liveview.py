@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kaos_ext.model.events import LoopPhase, LoopState, Totals
+from kaos_ext.model.loop_state import LoopPhase, LoopState, Totals
 from kaos_ext.testing.masks import masked, masked_json
 from kaos_ext.views.agent import AgentLive, Link
 from kaos_ext.views.eventrows import Row

@@ -13,7 +13,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar
 
-from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopPhase, LoopState, fold
+from kaos_ext.model.events import LOOP_RUN, Event, EventType
+from kaos_ext.model.loop_state import LoopPhase, LoopState, fold
 from kaos_ext.views import look
 from kaos_ext.views.columns import aligned
 from kaos_ext.views.durations import clock, countdown, duration, span

@@ -14,7 +14,8 @@ from kaos_ext.commands.a2a import TaskRefusedError
 from kaos_ext.commands.calling import ServiceError
 from kaos_ext.kube.transport import Request, Unanswered
 from kaos_ext.model.errors import KaosError, NotReadyError
-from kaos_ext.model.events import Event, EventType, LoopState, Totals
+from kaos_ext.model.events import Event, EventType
+from kaos_ext.model.loop_state import LoopState, Totals
 from kaos_ext.views.agent import AgentLive
 from tests.commands.conftest import GROUP, Machine, answering
 from tests.kube.fake import FakeResponse, StreamResponse, status
@@ -179,6 +180,7 @@ async def test_a_task_that_failed_says_why(machine: Machine) -> None:
     Agent(machine, **{"/": {"jsonrpc": "2.0", "id": 1, "result": task}})
     result = await machine.kaos("agent a2a send a --message hi")
     assert result.view.text() == "a: failed: the model server answered 503 (task_1)"
+    assert result.status == 1, "a script can tell"
 
 
 async def test_a_stream_that_breaks_off_with_an_error_says_the_error(machine: Machine) -> None:

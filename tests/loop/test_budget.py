@@ -12,7 +12,8 @@ from kaos_ext.loop.ledger import DAY_SECONDS, Doing, Ledger
 from kaos_ext.model.approvals import Approvals
 from kaos_ext.model.budget import Amounts, Budget, PriceUnknownError, Resource, Scope
 from kaos_ext.model.errors import UsageError
-from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopPhase, Outcome
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, Outcome
+from kaos_ext.model.loop_state import LoopPhase
 from tests.loop.simulation import Answers, World, call
 
 TWO_CALLS = {"text": "", "tool_calls": [call("look", "a"), call("look", "b")]}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kaos_ext.loop import Limits, RunSpec, RunState
 from kaos_ext.model.budget import Budget, Scope
-from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, EventType, LoopPhase
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, EventType
+from kaos_ext.model.loop_state import LoopPhase
 from tests.loop.simulation import Answers, Killed, World, call
 
 ITERATIONS = 6

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from kaos_ext.model.events import Event, EventType, LoopPhase, LoopState, Totals, fold
+from kaos_ext.model.events import Event, EventType
+from kaos_ext.model.loop_state import LoopPhase, LoopState, Totals, fold
 
 
 def folded(*events: Event) -> LoopState:

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec
-from kaos_ext.model.events import Event, EventType, LoopPhase, Outcome
+from kaos_ext.model.events import Event, EventType, Outcome
+from kaos_ext.model.loop_state import LoopPhase
 from tests.loop.simulation import Answers, World, call
 
 GOAL = "watch the disk"

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from kaos_ext.model.errors import NotFoundError
-from kaos_ext.model.events import Waiting
+from kaos_ext.model.loop_state import Waiting
 from kaos_ext.runtime.agent.service import AgentService, ConflictError
 from kaos_ext.runtime.secrets import Redactor
 

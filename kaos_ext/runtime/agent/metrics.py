@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, LoopPhase, LoopState
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
+from kaos_ext.model.loop_state import LoopPhase, LoopState
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

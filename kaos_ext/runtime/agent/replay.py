@@ -21,7 +21,8 @@ from typing import Any
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
 from kaos_ext.model.approvals import Approvals, Decision
-from kaos_ext.model.events import Event, EventType, LoopPhase, seconds_of
+from kaos_ext.model.events import Event, EventType, seconds_of
+from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.runtime.agent import runner
 from kaos_ext.runtime.agent.recording import Recording
 from kaos_ext.runtime.agent.runner import Equipment, Run

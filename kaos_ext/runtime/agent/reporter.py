@@ -25,7 +25,8 @@ import aiohttp
 from kaos_ext.model import names
 from kaos_ext.model.budget import Amounts, Scope
 from kaos_ext.model.errors import KaosError
-from kaos_ext.model.events import LOOP_RUN, LoopPhase
+from kaos_ext.model.events import LOOP_RUN
+from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.runtime.agent.service import AgentService
 from kaos_ext.runtime.secrets import Redactor
 

@@ -18,7 +18,8 @@ from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.budget import Scope
 from kaos_ext.model.errors import KaosError, NotFoundError
-from kaos_ext.model.events import LOOP_RUN, Event, EventType, LoopState, Outcome, Waiting, timestamp
+from kaos_ext.model.events import LOOP_RUN, Event, EventType, Outcome, timestamp
+from kaos_ext.model.loop_state import LoopState, Waiting
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.model import OnText
 from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
