@@ -54,7 +54,9 @@ async def send(
     if in_background:
         params["configuration"] = {"mode": "autonomous"}
     response = await _ask(session, name, timeout, "SendMessage", params)
-    return Result(_chat(name, response["result"]), response)
+    # Asking about a failed task is a success; a message that was not answered is not.
+    unanswered = _state(response["result"]) in ("failed", "rejected")
+    return Result(_chat(name, response["result"]), response, status=1 if unanswered else 0)
 
 
 async def get(session: Session, *, name: str, task_id: str, timeout: float, port: int | None) -> Result:  # noqa: ASYNC109

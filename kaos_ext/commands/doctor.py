@@ -50,7 +50,7 @@ async def doctor(session: Session) -> Result:
     lines = tuple(Line(TONE[check.finding], check.name, check.detail, check.hint) for check in checks)
     state = f"{len(bad)} to mend" if bad else "all well"
     card = Card("doctor", f"kaos {__version__}", state, Tone.FAILED if bad else Tone.DONE, (), lines)
-    return Result(card, {"ok": not bad, "checks": [asdict(check) for check in checks]})
+    return Result(card, {"ok": not bad, "checks": [asdict(check) for check in checks]}, status=1 if bad else 0)
 
 
 def _machine() -> list[Check]:
