@@ -56,10 +56,14 @@ def entries(config: ClusterConfig) -> dict[str, dict[str, Any]]:
 
 
 def write_private_kubeconfig(config: ClusterConfig) -> Path:
-    """Write the cluster's own file, `<state>/kubeconfig`."""
+    """Write the cluster's own file, `<state>/kubeconfig`; a namespace that was chosen in it stays."""
     document: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+    try:
+        before = _load(config.kubeconfig)
+    except KaosError:
+        before = {}  # The file is ours to make anew.
     for section, item in entries(config).items():
-        document[section] = [item]
+        document[section] = [_with_chosen_namespace(item, before) if section == "contexts" else item]
     document["current-context"] = config.context
     content = yaml.safe_dump(document, sort_keys=False).encode()
     if not config.kubeconfig.exists() or config.kubeconfig.read_bytes() != content:

@@ -199,3 +199,15 @@ def test_switching_back_keeps_the_namespace_its_user_chose(cluster: ClusterConfi
     chosen = next(entry for entry in document["contexts"] if entry["name"] == "kaos-dev")
     assert chosen["context"] == {"cluster": "kaos-dev", "namespace": "mine", "user": "kaos-dev"}
     assert document["current-context"] == "kaos-dev"
+
+
+def test_the_clusters_own_file_keeps_a_chosen_namespace_and_is_made_anew_when_damaged(cluster: ClusterConfig) -> None:
+    path = write_private_kubeconfig(cluster)
+    fresh = path.read_text()
+    chosen = fresh.replace("namespace: default", "namespace: mine")
+    path.write_text(chosen)
+    write_private_kubeconfig(cluster)
+    assert path.read_text() == chosen != fresh
+    path.write_text("clusters: [")
+    write_private_kubeconfig(cluster)
+    assert path.read_text() == fresh
