@@ -1,7 +1,7 @@
 """The SQLite log: open, group commit, tail, retention, the writer's lock. Knows not what it stores."""
 
 from kaos_ext.store.commit import GroupCommit
-from kaos_ext.store.errors import CommitFailed, FullError, LockedError, StoreError
+from kaos_ext.store.errors import CommitFailed, FullError, LockedError, StoreError, is_full
 from kaos_ext.store.log import Log, Row, Schema, Sync, Value
 from kaos_ext.store.tail import follow
 
@@ -17,4 +17,5 @@ __all__ = [
     "Sync",
     "Value",
     "follow",
+    "is_full",
 ]

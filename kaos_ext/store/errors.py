@@ -32,3 +32,8 @@ class FullError(StoreError):
 
 class CommitFailed(StoreError):
     """A write submitted before this one failed to commit, so this one was given up untried."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space, its own or that of the one it was built on."""
+    return isinstance(error, FullError) or isinstance(error.__cause__, FullError)

@@ -8,7 +8,10 @@ it. Appends may run in another thread than selects, which have a connection of t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -181,11 +184,11 @@ class Log:
 
         Takes a connection of its own so that it may run in any thread beside appends.
         """
-        connection = sqlite3.connect(self.path, isolation_level=None)
         try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        finally:
-            connection.close()
+            with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            raise _translated(self.path, error) from error
 
     def on_append(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after each commit, in the committing thread; returns what takes it off again."""
@@ -200,6 +203,19 @@ class Log:
 
 
 def _translated(path: Path, error: sqlite3.Error) -> StoreError:
-    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+    # Some files that SQLite cannot extend, and quotas, it reports as input/output errors: the disk itself is asked.
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_FULL or (code & 0xFF == sqlite3.SQLITE_IOERR and _no_space(path.parent)):
         return FullError(f"{path}: the disk is full", hint="free some space; nothing that was acknowledged is lost")
     return StoreError(f"{path}: {error}")
+
+
+def _no_space(folder: Path) -> bool:
+    """Whether nothing more can be written in the folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(65536))
+            probe.flush()
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kaos_ext.kube.objects import CONFIGMAPS
-from kaos_ext.store import FullError
+from kaos_ext.store import StoreError
 from tests.apiserver.conftest import CMS, Http, Running, config_map, next_of, until
 
 
@@ -103,11 +103,11 @@ async def test_a_write_that_cannot_be_stored_fails_and_leaves_no_trace(
     http = running.http
     with monkeypatch.context() as patched:
         gate = Gate(running, patched)
-        gate.error = FullError("the disk is full")
+        gate.error = StoreError("disk I/O error")
         gate.open.set()
         refused = await http.post(CMS, config_map("a"))
         assert (refused.status, refused.body["reason"]) == (500, "InternalError")
-        assert "disk is full" in refused.body["message"]
+        assert "disk I/O error" in refused.body["message"]
         assert (await http.get("/readyz")).status == 500
     assert (await http.get(f"{CMS}/a")).status == 404
     assert (await http.post(CMS, config_map("a"))).status == 201

@@ -73,7 +73,7 @@ class Deletion:
             try:
                 stored = await self._storage.write(collection, place, name, noted)
             except StoreError as error:
-                raise failures.internal_error(f"the change could not be stored: {error}") from error
+                raise failures.not_stored(error) from error
             removed = isinstance(outcome[0], Remove)
         if removed and served.storage not in _SHOWN:
             return _success(served, name, stored.object["metadata"]["uid"])

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from kaos_ext.cluster.apiserver.schema.errors import FieldError, joined
 from kaos_ext.kube.objects import ApiError
+from kaos_ext.store import StoreError, is_full
 
 
 class Named(Protocol):
@@ -139,6 +140,16 @@ def internal(message: str) -> ApiError:
 
 def internal_error(why: str) -> ApiError:
     return failure(500, "InternalError", f"Internal error occurred: {why}", {"causes": [{"message": why}]})
+
+
+def not_stored(error: StoreError) -> ApiError:
+    """What could not be written; a full disk as the real server says it, which gives no reason (and asks no retry)."""
+    if is_full(error):
+        return internal(
+            "etcdserver: mvcc: database space exceeded: the disk that holds the cluster's state is full; what was "
+            "stored is safe, writes go on as soon as there is space"
+        )
+    return internal_error(f"the change could not be stored: {error}")
 
 
 def unavailable(message: str) -> ApiError:

@@ -286,7 +286,7 @@ class Operations:
             if served.storage == "/services" and attempted:
                 live = collection.get(*place)
                 self._addresses.release(attempted[0], place, live.object if live else None)
-            raise failures.internal_error(f"the change could not be stored: {error}") from error
+            raise failures.not_stored(error) from error
         if served.definition is not None:
             written_by(stored, served)
         return face(stored, served)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kaos_ext.kube.objects import Object
-from kaos_ext.store import GroupCommit, Log, Schema, Sync, Value
+from kaos_ext.store import GroupCommit, Log, Schema, Sync, Value, is_full
 
 LOG_SCHEMA = Schema(
     columns=(("key", "TEXT NOT NULL"), ("deleted", "INTEGER NOT NULL"), ("value", "BLOB NOT NULL")),
@@ -219,7 +219,7 @@ class Storage:
         self._busy: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._superseded: list[int] = []
         self.failed = False
-        """Whether the last commit failed."""
+        """Whether the last commit failed, and not for want of space."""
 
     @classmethod
     def open(cls, path: Path) -> Storage:
@@ -296,7 +296,9 @@ class Storage:
             collection.wake()
 
         def release(done: asyncio.Future[list[int]]) -> None:
-            self.failed = done.cancelled() or done.exception() is not None
+            error = None if done.cancelled() else done.exception()
+            # A full disk is no fault of the storage: what is there is served, as by the real one.
+            self.failed = error is not None and not is_full(error)
             self._busy.pop(key, None)
             released.set_result(None)
 
