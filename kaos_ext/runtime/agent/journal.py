@@ -36,6 +36,7 @@ SCHEMA = Schema(
     indexes=(("run", "id"), ("session", "id"), ("type", "id")),
 )
 TRIM_EVERY = 10_000
+FEW_TYPES = 8
 CHECKPOINT_EVERY = 1_000
 LOCK_POLL_SECONDS = 0.1
 log = logging.getLogger(__name__)
@@ -268,30 +269,49 @@ class Journal:
     ) -> list[Event]:
         """Events as memory shows them, in the order of the log unless `descending`.
 
-        With `since` the oldest `limit` events after it, so that pages follow each other; without it the newest, and
-        then only whole iterations, as far as one fits.
+        Ascending with `since` the oldest `limit` events after it, so that pages follow each other; else the newest.
+        Where neither a place nor an order is asked for these are only whole iterations, as far as one fits.
         """
         chosen = types or tuple(map(str, KAOS_TYPES))
         if session and self._retention.session_events and not types:
             limit = min(limit, self._retention.session_events)
-        # For one type its index gives rows in order. For several, SQLite would gather and sort all of their rows;
-        # the unary plus makes it go along the log instead, which ends after a page.
-        column = "type" if len(chosen) == 1 else "+type"
-        condition = [f"{column} IN ({', '.join('?' * len(chosen))})"]
-        parameters: list[str | int] = [*chosen]
-        for clause, value in (("session = ?", session), ("id > ?", since), ("id <= ?", until)):
-            if value not in (None, ""):
-                condition.append(clause)
-                parameters.append(value)
-        where = " AND ".join(condition)
-        if since is not None:
-            events = [_event(row) for row in self._log.select(where, parameters, limit=limit)]
+        bounds = [(c, v) for c, v in (("id > ?", since), ("id <= ?", until)) if v is not None]
+        places, parameters = " AND ".join(clause for clause, _ in bounds), [value for _, value in bounds]
+        if len(chosen) <= FEW_TYPES and not session:
+            where, values = _newest_or_oldest(chosen, places, parameters, limit + 1, since is None or descending)
         else:
-            rows = self._log.select(where, parameters, descending=True, limit=limit + 1)
-            events = [_event(row) for row in reversed(rows)]
-            if len(events) > limit:
-                events = _whole(events)
-        return events[::-1] if descending else events
+            # SQLite would gather and sort all rows of several types; the unary plus makes it go along the log instead,
+            # which ends after a page.
+            column = "type" if len(chosen) == 1 else "+type"
+            clauses = [f"{column} IN ({', '.join('?' * len(chosen))})", *([places] if places else [])]
+            values = [*chosen, *parameters]
+            if session:
+                clauses, values = [*clauses, "session = ?"], [*values, session]
+            where = " AND ".join(clauses)
+        if descending:
+            return [_event(row) for row in self._log.select(where, values, descending=True, limit=limit)]
+        if since is not None:
+            return [_event(row) for row in self._log.select(where, values, limit=limit)]
+        rows = self._log.select(where, values, descending=True, limit=limit + 1)
+        events = [_event(row) for row in reversed(rows)]
+        if len(events) <= limit:
+            return events
+        return _whole(events) if until is None else events[1:]
+
+    def place_before(self, when: float) -> int:
+        """The place of the last event before this time; 0 when there is none.
+
+        Found by halving, so as fast in a long log; exact as long as the clock did not go back in between.
+        """
+        low, high = 0, self.last
+        while low < high:
+            middle = (low + high + 1) // 2
+            newest = self._log.select("id <= ?", (middle,), descending=True, limit=1)
+            if not newest or float(newest[0]["time"] or 0) < when:
+                low = middle
+            else:
+                high = int(newest[0]["id"] or 0) - 1
+        return low
 
     async def follow(self, after: int, types: Sequence[str] = (), session: str = "") -> AsyncIterator[Event]:
         """Events after a place: those there are, then each as it happens."""
@@ -317,6 +337,19 @@ class Journal:
             log.warning("the summary of what was spent is not written: %s; it is made anew at the next start", error)
         self._log.checkpoint()
         self._log.close()
+
+
+def _newest_or_oldest(
+    types: Sequence[str], places: str, parameters: Sequence[int], limit: int, newest: bool
+) -> tuple[str, list[Any]]:
+    """The condition for the first or last rows of some types: so many of each by its index, of which a page is made.
+
+    However rare a type is, nothing is read but what is shown.
+    """
+    bounds, order = f" AND {places}" if places else "", " DESC" if newest else ""
+    # Only names of this module and a number are in the text.
+    one = f"SELECT id FROM (SELECT id FROM log WHERE type = ?{bounds} ORDER BY id{order} LIMIT {limit})"  # noqa: S608
+    return f"id IN ({' UNION ALL '.join([one] * len(types))})", [v for kind in types for v in (kind, *parameters)]
 
 
 def _whole(events: list[Event]) -> list[Event]:
