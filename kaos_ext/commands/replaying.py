@@ -46,7 +46,8 @@ async def replay(
     if save is not None:
         recording.save(Path(save))
     report = await asyncio.to_thread(run_again, recording, instructions=instructions)
-    return Result(_card(name, report, save), {"agent": name, **report.to_json()}, 0 if report.same else 1)
+    failure = report.failure
+    return Result(_card(name, report, save), {"agent": name, **report.to_json()}, 1 if failure else 0, failure)
 
 
 async def record_of(ask: Caller, iteration: int | None) -> Recording:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kaos_ext.model.errors import KaosError
 from kaos_ext.views import Chat, Note, Tone
 from kaos_ext.views.view import View
 
@@ -20,6 +21,8 @@ class Result:
     data: Any = None
     status: int = 0
     """The command's exit status: a test that was run and is red is an answer, not an error."""
+    failure: KaosError | None = None
+    """What a cell raises once the view is drawn: it has no exit status, and must not look green."""
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,9 @@ class Runner:
         async with Session(options, progress.report) as session:
             answer = await run(session, parsed)
             if isinstance(answer, Result):
+                if answer.failure is not None:
+                    progress.report(answer.view)
+                    raise answer.failure
                 return Answer(hinted(answer.view), answer.data)
             return await _all_of(answer, progress)
 

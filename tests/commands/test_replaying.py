@@ -79,6 +79,7 @@ async def test_a_divergence_is_exit_status_1_and_says_where(machine: Machine, ag
     result = await machine.kaos("agent replay a --iteration 1")
     assert result.status == 1
     assert result.data["divergence"]["where"] == "content.outcome"
+    assert "iteration 1 diverges at event 8" in str(result.failure), "what a cell raises"
     text = result.view.text()
     assert "diverges" in text and "StepsExhausted" in text and "Completed" in text
 

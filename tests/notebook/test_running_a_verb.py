@@ -20,7 +20,8 @@ from kaos_ext.notebook.errors import in_cell
 from kaos_ext.notebook.private import PrivateConfig
 from kaos_ext.notebook.spoken import in_notebook
 from kaos_ext.notebook.watches import Watches
-from kaos_ext.views import Chat, Message, Note, Step, Steps, StepState, Table, Tone
+from kaos_ext.runtime.agent.replay import Diverged
+from kaos_ext.views import Card, Chat, Message, Note, Step, Steps, StepState, Table, Tone
 
 DONE = Note(Tone.DONE, "Deployed ModelAPI 'api'", "kaos agent list")
 
@@ -96,6 +97,19 @@ def test_what_a_failed_wait_waited_for_stays(
     with pytest.raises(NotReadyError):
         runner.run(parse(["modelapi", "deploy", "api"]))
     assert "no such image" in stage.drawn[-1]
+
+
+def test_a_test_that_is_red_is_drawn_and_then_makes_the_cell_red(
+    stage: Stage, runner: verbs.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def replays(session: Any, parsed: Any) -> Result:
+        card = Card("replay", "a", "diverges", Tone.FAILED, (("iteration", "7"),), ())
+        return Result(card, {"same": False}, 1, Diverged("iteration 7 diverges at event 12"))
+
+    play(monkeypatch, replays)
+    with pytest.raises(Diverged, match="iteration 7 diverges at event 12"):
+        runner.run(parse(["agent", "replay", "a"]))
+    assert "diverges" in stage.drawn[-1]
 
 
 def test_a_verb_without_progress_draws_nothing_by_itself(

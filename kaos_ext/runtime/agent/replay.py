@@ -21,6 +21,7 @@ from typing import Any
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
 from kaos_ext.model.approvals import Approvals, Decision
+from kaos_ext.model.errors import KaosError
 from kaos_ext.model.events import Event, EventType, seconds_of
 from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.runtime.agent import runner
@@ -29,7 +30,7 @@ from kaos_ext.runtime.agent.runner import Equipment, Run
 from kaos_ext.runtime.agent.tape import Difference, Outside, Parting, Spent, Tape, TapeControl, TapeModel, TapeTools
 
 
-class Diverged(AssertionError):
+class Diverged(KaosError, AssertionError):
     """The loop does not do again what it did."""
 
 
@@ -52,8 +53,14 @@ class Report:
         return self.divergence is None
 
     def check(self) -> None:
-        if self.divergence is not None:
-            raise Diverged(f"iteration {self.iteration} diverges at event {self.divergence.seq}: {self.divergence}")
+        if self.failure is not None:
+            raise self.failure
+
+    @property
+    def failure(self) -> Diverged | None:
+        if self.divergence is None:
+            return None
+        return Diverged(f"iteration {self.iteration} diverges at event {self.divergence.seq}: {self.divergence}")
 
     def to_json(self) -> dict[str, Any]:
         return {
