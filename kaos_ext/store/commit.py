@@ -44,6 +44,9 @@ class GroupCommit:
         self._bytes_since = 0
         self.observer: Callable[[int, float], None] = lambda rows, seconds: None
         """Told in the loop of every commit: how many rows, how long it took."""
+        self.failures: Callable[[Exception], None] = lambda error: None
+        """Told of every commit that failed."""
+        self._began: float | None = None
 
     def submit(self, rows: Rows, then: Callable[[list[int]], None] | None = None) -> asyncio.Future[list[int]]:
         """Commit `rows` soon; the future gives their ids once they are on disk.
@@ -60,12 +63,14 @@ class GroupCommit:
         while self._pending:
             batch, self._pending = self._pending, []
             rows = [row for submission in batch for row in submission.rows]
-            began = self._loop.time()
+            self._began = began = self._loop.time()
             try:
                 ids = await self._loop.run_in_executor(self._executor, self._log.append, rows)
             except Exception as error:
                 self._fail(batch, error)
                 continue
+            finally:
+                self._began = None
             self.observer(len(rows), self._loop.time() - began)
             start = 0
             for submission in batch:
@@ -90,7 +95,13 @@ class GroupCommit:
             # What is committed stays in the write-ahead file, where everyone finds it; a later one takes it over.
             _log.warning("checkpoint: %s", error)
 
+    @property
+    def busy_seconds(self) -> float:
+        """How long the commit that is under way has been so; 0 when there is none."""
+        return 0.0 if self._began is None else self._loop.time() - self._began
+
     def _fail(self, batch: list[_Submission], error: Exception) -> None:
+        self.failures(error)
         later, self._pending = self._pending, []
         for submission in batch:
             if not submission.done.done():

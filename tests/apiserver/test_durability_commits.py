@@ -105,6 +105,11 @@ async def test_a_write_that_cannot_be_stored_fails_and_leaves_no_trace(
         gate = Gate(running, patched)
         gate.error = StoreError("disk I/O error")
         gate.open.set()
+
+        def broken(*_: str) -> None:
+            raise StoreError("disk I/O error")
+
+        patched.setattr(running.server.storage.log, "set_meta", broken)
         refused = await http.post(CMS, config_map("a"))
         assert (refused.status, refused.body["reason"]) == (500, "InternalError")
         assert "disk I/O error" in refused.body["message"]

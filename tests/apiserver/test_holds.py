@@ -111,10 +111,3 @@ async def test_who_makes_what_is_not_enforced_is_told_so(http: Http) -> None:
     limits = {"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}
     made = await http.post("/api/v1/namespaces/default/limitranges", limits)
     assert made.headers["Warning"] == '299 - "limit ranges are kept by this cluster, but not enforced"'
-
-
-async def test_metrics_count_requests_and_objects(http: Http) -> None:
-    await http.get("/version")
-    text = (await http.get("/metrics")).body
-    assert 'apiserver_request_total{method="GET",code="200"}' in text
-    assert 'apiserver_storage_objects{resource="namespaces"} 4\n' in text

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from kaos_ext.cluster.apiserver import bodies, failures, negotiate, options, patching, render, rules
+from kaos_ext.cluster.apiserver import bodies, failures, metrics, negotiate, options, patching, render, rules
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator
 from kaos_ext.cluster.apiserver.authz import impersonation
@@ -25,7 +25,6 @@ from kaos_ext.cluster.apiserver.authz.rbac import Rbac
 from kaos_ext.cluster.apiserver.authz.words import forbidden
 from kaos_ext.cluster.apiserver.discovery import Discovery
 from kaos_ext.cluster.apiserver.identity import MASTERS, UserInfo
-from kaos_ext.cluster.apiserver.metrics import Metrics
 from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
 from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
 from kaos_ext.cluster.apiserver.reads import Page, Scope
@@ -68,7 +67,9 @@ class HttpApi:
         self._api = api
         self._authenticator = authenticator
         self._rbac = rbac
-        self.metrics = Metrics(api.storage)
+        self.metrics = metrics.Metrics(api.storage)
+        self._measured: dict[int, metrics.Measured] = {}
+        """Of the requests under way how they are counted, as soon as that is known."""
         self._discovery = discovery
         self._pages = pages
         self._streams = streams
@@ -79,10 +80,13 @@ class HttpApi:
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        answered = await self._answered(request)
-        self.metrics.requests[request.method, answered.status] += 1
-        if "watch" not in request.query:
-            self.metrics.seconds += time.monotonic() - began
+        try:
+            with self.metrics.under_way(request.method):
+                answered = await self._answered(request)
+        finally:
+            what = self._measured.pop(id(request), None)
+        what = what or metrics.of_page(request.method, request.rel_url.raw_path)
+        self.metrics.answered(what, answered.status, time.monotonic() - began)
         return answered
 
     async def _answered(self, request: BaseRequest) -> web.StreamResponse:
@@ -157,10 +161,13 @@ class HttpApi:
         return _compressed(request, document.body, 200, headers)
 
     async def _resource(self, request: BaseRequest, target: Target, user: UserInfo) -> web.StreamResponse:
+        method = request.method
+        what = metrics.of_target(method, target, request.query, request.headers.get("Content-Type", ""))
+        self._measured[id(request)] = what
         stream = self._streams.get(target.subresource) if target.subresource else None
         if stream is not None:
-            return await stream(request, target, user)
-        method = request.method
+            with self.metrics.long_running(method, what):
+                return await stream(request, target, user)
         wanted = negotiate.wanted(request.headers.get("Accept", ""))
         if not target.name:
             return await self._collection(request, target, wanted, user)
@@ -200,7 +207,8 @@ class HttpApi:
         chosen = options.list_options(request.query)
         scope = self._api.scope(served, target.namespace, chosen)
         if chosen.watch:
-            return await self._watch(request, scope, chosen, wanted)
+            with self.metrics.long_running(method, self._measured[id(request)]):
+                return await self._watch(request, scope, chosen, wanted)
         page = self._api.reader.page(scope, chosen)
         body = render.listed(served, page, wanted, request.query.get("includeObject", ""))
         return _compressed(request, body, 200, _headers(wanted))
@@ -213,7 +221,6 @@ class HttpApi:
         response.enable_chunked_encoding()
         frames = render.Frames(scope.served, wanted, request.query.get("includeObject", ""))
         await response.prepare(request)
-        self.metrics.watches += 1
         try:
             async for batch in watch.batches():
                 async with asyncio.timeout(STUCK_SECONDS):
@@ -225,8 +232,6 @@ class HttpApi:
             return response
         except ApiError as error:
             await response.write(encode({"type": "ERROR", "object": error.status}) + b"\n")
-        finally:
-            self.metrics.watches -= 1
         await response.write_eof()
         return response
 
@@ -311,7 +316,7 @@ class HttpApi:
         return body
 
     async def _object(self, request: BaseRequest, served: Served, chosen: WriteOptions) -> Object:
-        look = chosen.validation != "Ignore" and "fieldValidation" in request.query
+        look = chosen.validation != "Ignore"
         body, duplicates = bodies.decode(
             await self._body(request), request.headers.get("Content-Type"), served.kind, find_duplicates=look
         )

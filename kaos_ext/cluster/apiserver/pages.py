@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from kaos_ext.cluster.apiserver import metrics
+from kaos_ext.cluster.apiserver import health, metrics
 from kaos_ext.cluster.apiserver.apidocs import ApiDocuments
 from kaos_ext.cluster.apiserver.auth import ISSUER
 from kaos_ext.cluster.apiserver.http import Handler, answer, page_not_found
@@ -56,7 +57,7 @@ class Pages:
             "/version": lambda _: answer(self._version),
             "/healthz": self._health,
             "/livez": self._health,
-            "/readyz": self._ready,
+            "/readyz": self._health,
             "/metrics": self._metrics,
             "/.well-known": self._issuer,
             "/openid": self._keys,
@@ -70,16 +71,25 @@ class Pages:
         groups = [f"/apis/{group}" for group in registry.groups() if group]
         versions = [f"/apis/{group}/{one}" if group else f"/api/{one}" for group, one in registry.group_versions()]
         plain = [
-            *("/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics"),
-            *("/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"),
+            *("/.well-known/openid-configuration", "/api", "/apis", "/metrics", "/metrics/slis"),
+            *("/openapi/v3", "/openid/v1/jwks", "/version"),
+            *(f"/{endpoint}" for endpoint in health.CHECKS),
+            *(f"/{endpoint}/{check}" for endpoint, checks in health.CHECKS.items() for check in checks),
         ]
         return answer(encode({"paths": sorted([*plain, *groups, *versions])}))
 
-    def _metrics(self, request: BaseRequest) -> web.Response:
-        if request.rel_url.path != "/metrics":
+    async def _metrics(self, request: BaseRequest) -> web.Response:
+        if request.rel_url.path == "/metrics":
+            text = self._server.http.metrics.text()
+        elif request.rel_url.path == "/metrics/slis":
+            text = metrics.slis({endpoint: await self._server.health.results(endpoint) for endpoint in health.CHECKS})
+        else:
             return page_not_found()
-        text = self._server.http.metrics.text()
-        return answer(text.encode(), 200, {"Content-Type": metrics.CONTENT_TYPE})
+        body = text.encode()
+        headers = {"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-cache, private"}
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return answer(gzip.compress(body, 1), 200, {**headers, "Content-Encoding": "gzip"})
+        return answer(body, 200, headers)
 
     def _issuer(self, request: BaseRequest) -> web.Response:
         """Who signs tokens of service accounts, for those who want to check them themselves."""
@@ -103,17 +113,9 @@ class Pages:
         headers = {"Content-Type": "application/jwk-set+json", "Cache-Control": "public, max-age=3600"}
         return answer(encode({"keys": [self._server.tokens.public_key()]}), 200, headers)
 
-    def _health(self, request: BaseRequest) -> web.Response:
-        return answer(b"ok", 200, _TEXT)
-
-    def _ready(self, request: BaseRequest) -> web.Response:
-        checks = {"ping": True, "log": not self._server.storage.failed, "start": self._server.ready}
-        good = all(checks.values())
-        if good and "verbose" not in request.query:
-            return answer(b"ok", 200, _TEXT)
-        lines = [f"[{'+' if fine else '-'}]{name} {'ok' if fine else 'failed'}" for name, fine in checks.items()]
-        lines.append(f"readyz check {'passed' if good else 'failed'}")
-        return answer("\n".join([*lines, ""]).encode(), 200 if good else 500, _TEXT)
+    async def _health(self, request: BaseRequest) -> web.Response:
+        said = await self._server.health.answer(request.rel_url.path, request.rel_url.raw_query_string)
+        return page_not_found() if said is None else answer(said.text.encode(), said.status, _TEXT)
 
     async def publish_own_service(self, client: Client) -> None:
         """The Service `kubernetes` in `default`, and the endpoints behind it: this server."""

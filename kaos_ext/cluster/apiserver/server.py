@@ -30,6 +30,7 @@ from kaos_ext.cluster.apiserver.definitions import Definitions
 from kaos_ext.cluster.apiserver.deletion import Deletion
 from kaos_ext.cluster.apiserver.discovery import Discovery
 from kaos_ext.cluster.apiserver.follower import Follower
+from kaos_ext.cluster.apiserver.health import Health
 from kaos_ext.cluster.apiserver.holds import Holds
 from kaos_ext.cluster.apiserver.http import HttpApi, Stream
 from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, MASTERS, UserInfo
@@ -96,6 +97,7 @@ class ApiServer:
         """
         config = self.config
         self.storage = Storage.open(config.database)
+        self.health = Health({"etcd": self.storage.wrong, "etcd-readiness": self.storage.wrong})
         self.registry = Registry(built_in())
         self.rbac = Rbac(self.storage)
         admission = Admission(self.storage, self.rbac)
@@ -111,6 +113,7 @@ class ApiServer:
         self.api = Api(self.storage, self.registry, admission, operations, deletion, reviews, requests)
         self.definitions = Definitions(self.storage, self.registry, operations, deletion)
         self.definitions.start()
+        self.health.done("poststarthook/crd-informer-synced", "poststarthook/start-apiextensions-controllers")
         self.upkeep = Upkeep(self.storage)
         self.followers: list[Follower] = [
             Aggregation(self.storage, self.registry, operations),
@@ -134,6 +137,7 @@ class ApiServer:
         self.upkeep.start()
         for follower in self.followers:
             follower.start()
+        self.health.done("informer-sync", "shutdown")
         self.ready = True
 
     async def _serve(self, authenticator: Authenticator) -> None:
@@ -169,9 +173,13 @@ class ApiServer:
                 except ApiError as error:
                     if error.reason != "AlreadyExists":
                         raise
+        self.health.done("poststarthook/start-system-namespaces-controller")
         await bootstrap.ensure(self.storage)
+        self.health.done("poststarthook/rbac/bootstrap-roles")
         await self._publish_priorities(client)
+        self.health.done("poststarthook/scheduling/bootstrap-system-priority-classes")
         await self.pages.publish_own_service(client)
+        self.health.done("poststarthook/bootstrap-controller")
 
     async def _publish_priorities(self, client: LocalClient) -> None:
         present = self.storage.collection("scheduling.k8s.io/priorityclasses")
@@ -192,6 +200,7 @@ class ApiServer:
     async def stop(self) -> None:
         """End watches and requests, wait for every commit on its way, release the database."""
         self.ready = False
+        self.health.undone("shutdown")
         for collection in self.storage.collections():
             collection.close()
         await self.upkeep.stop()

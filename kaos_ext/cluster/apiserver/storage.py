@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from kaos_ext.kube.objects import Object
-from kaos_ext.store import GroupCommit, Log, Schema, Sync, Value, is_full
+from kaos_ext.store import GroupCommit, Log, Schema, StoreError, Sync, Value, is_full
 
 LOG_SCHEMA = Schema(
     columns=(("key", "TEXT NOT NULL"), ("deleted", "INTEGER NOT NULL"), ("value", "BLOB NOT NULL")),
     indexes=(("key",),),
 )
+STUCK_SECONDS = 10.0
+"""A commit that takes longer than this is a fault of the disk."""
 RING = 2048
 """Changes a collection remembers, at least, for watches that resume."""
 KEEP = 10_000
@@ -218,6 +220,8 @@ class Storage:
         self._collections: dict[str, Collection] = {}
         self._busy: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._superseded: list[int] = []
+        self.compacted = int(log.meta("compacted") or 0)
+        """Superseded revisions up to this one are gone, or may be."""
         self.failed = False
         """Whether the last commit failed, and not for want of space."""
 
@@ -229,7 +233,6 @@ class Storage:
         return storage
 
     def _load(self) -> None:
-        compacted = int(self.log.meta("compacted") or 0)
         for row in self.log.select():
             id, key, value = row["id"], row["key"], row["value"]
             assert isinstance(id, int) and isinstance(key, str) and isinstance(value, bytes)
@@ -238,8 +241,6 @@ class Storage:
             deleted = bool(row["deleted"])
             change = collection.put(Stored(namespace, name, id, value), deleted=deleted)
             self._note_superseded(change)
-        for collection in self._collections.values():
-            collection.evicted = max(collection.evicted, compacted)
 
     def _note_superseded(self, change: Change) -> None:
         if change.previous is not None:
@@ -251,6 +252,8 @@ class Storage:
         found = self._collections.get(id)
         if found is None:
             found = self._collections[id] = Collection(id, 0)
+            # Also one that is empty now: what it had before may have been forgotten.
+            found.evicted = self.compacted
         return found
 
     def forget(self, id: str) -> None:
@@ -323,11 +326,35 @@ class Storage:
         if not old:
             return 0
         await asyncio.to_thread(self.log.set_meta, "compacted", str(floor))
+        self.compacted = floor
         for start in range(0, len(old), 500):
             chunk = old[start : start + 500]
             await asyncio.to_thread(self.log.trim, f"id IN ({','.join('?' * len(chunk))})", chunk)
         self._superseded = [revision for revision in self._superseded if revision > floor]
         return len(old)
+
+    @property
+    def superseded(self) -> int:
+        """How many rows a compaction may take, the recent ones included."""
+        return len(self._superseded)
+
+    def size(self) -> int:
+        """Bytes of the database and of its write-ahead file."""
+        path = self.log.path
+        return sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}-wal")) if file.exists())
+
+    async def wrong(self) -> str:
+        """What is wrong with the storage, if anything; a failed commit is not held against it once it can write."""
+        if self.group.busy_seconds > STUCK_SECONDS:
+            return f"a commit has been under way for {self.group.busy_seconds:.0f} s"
+        if self.failed:
+            try:
+                await asyncio.to_thread(self.log.set_meta, "probed", str(self.revision))
+            except StoreError as error:
+                if not is_full(error):
+                    return str(error)
+            self.failed = False
+        return ""
 
     async def close(self) -> None:
         await self.group.close()
