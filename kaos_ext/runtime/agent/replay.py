@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kaos_ext import loop
-from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
+from kaos_ext.loop import Ledger, Limits, Repeat, RunSpec, RunState
 from kaos_ext.model.approvals import Approvals, Decision
+from kaos_ext.model.budget import Amounts, Budget, Resource, Scope
 from kaos_ext.model.errors import KaosError
 from kaos_ext.model.events import Event, EventType, seconds_of
-from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.runtime.agent import runner
 from kaos_ext.runtime.agent.recording import Recording
 from kaos_ext.runtime.agent.runner import Equipment, Run
@@ -93,7 +93,7 @@ def _replay(recording: Recording, instructions: str | None, goal: str | None) ->
     known = started.data.get("instructions") if started is not None else None
     if instructions is None and known is None:
         unchecked.append("prompts: the instructions are not on record")
-    tape = Tape(recording.events, prompts=not unchecked, totals=recording.whole)
+    tape = Tape(recording.events, prompts=not unchecked, totals=recording.whole, spent=_others(recording))
     divergence: Difference | None = None
     told, runner.log.disabled = runner.log.disabled, True
     clock = _Jumping()
@@ -124,40 +124,84 @@ async def _drive(clock: _Jumping, tape: Tape, recording: Recording, instructions
     task = asyncio.current_task()
     assert task is not None
     clock.stuck = task.cancel
-    approvals = _approvals(recording.events)
-    state = loop.begin(replace(_spec(recording.started, recording.events[0], goal), approvals=approvals))
+    state = loop.begin(_spec(recording, recording.started, goal))
     if not recording.before or not recording.whole:
         state = replace(state, status=replace(state.status, iteration=recording.iteration - 1))
     for event in recording.before:
         state = loop.fold(state, event)
     equipment = Equipment(tape, TapeModel(tape), TapeTools(tape), instructions, tape.now)
-    run = Run(state, equipment)
-    control = TapeControl(tape, suspended=state.status.phase is LoopPhase.PAUSED)
+    first = recording.events[0].content if isinstance(recording.events[0].content, Mapping) else {}
+    wish = str(first.get("requested") or "")
+    run = Run(replace(state, requested=wish, last_request=wish or state.last_request), equipment)
+
+    def decided(event: Event) -> None:
+        run.state = loop.fold(run.state, event)
+
+    tape.decided = decided
+    # Only an iteration that somebody asked for begins while the loop is held.
+    control = TapeControl(tape, suspended=bool(first.get("forced")))
     while tape.peek is not None:
         for event in tape.outside():
-            run.state = _told(run.state, event, goal)
+            run.state = _told(run.state, recording, event, goal)
         with suppress(Outside):
             await run.drive(control)
 
 
-def _told(state: RunState, event: Event, goal: str | None) -> RunState:
+def _told(state: RunState, recording: Recording, event: Event, goal: str | None) -> RunState:
     if event.type == EventType.LOOP_STARTED:
-        spec = _spec(event, event, goal)
-        state = replace(state, spec=replace(spec, approvals=state.spec.approvals))
+        state = replace(state, spec=_spec(recording, event, goal))
     return loop.fold(state, event)
 
 
-def _spec(started: Event | None, first: Event, goal: str | None) -> RunSpec:
+def _spec(recording: Recording, started: Event | None, goal: str | None) -> RunSpec:
     """What the run was asked to do, as the start of its process tells; limits unknown then do not bind now."""
+    first = recording.events[0]
     content: Mapping[str, Any] = started.content if started is not None else {}
+    known: Mapping[str, Any] = started.data if started is not None else {}
+    asked = known.get("approvals")
+    approvals = _approvals(recording.events) if asked is None else Approvals.from_json(asked)
     limits = Limits(
         max_steps=int(content.get("max_steps") or 1_000_000),
         interval_seconds=float(content.get("interval_seconds") or 0),
         max_iteration_seconds=float(content.get("max_iteration_seconds") or 0),
     )
-    # The goal of the iteration itself is on record, even where the start of the process is not.
+    # The goal of the iteration itself is on record, even where the start of the process is not; a process that began
+    # in its midst may have brought another.
     own = first.content.get("goal", "") if isinstance(first.content, Mapping) else ""
-    return RunSpec(goal if goal is not None else str(own), first.run, first.session, Repeat.FOREVER, limits)
+    if started is not None and started in recording.events:
+        own = content.get("goal", own)
+    return RunSpec(
+        goal if goal is not None else str(own),
+        first.run,
+        first.session,
+        Repeat.FOREVER,
+        limits,
+        budget=Budget.from_json(known.get("budget") or {}),
+        approvals=approvals,
+    )
+
+
+def _others(recording: Recording) -> Ledger:
+    """What the rest of the agent's life had spent of a limit that ended the iteration.
+
+    The record says which limit it was. The iteration's own spending is on record; what is missing to that limit is
+    what others had spent by then. Limits that did not end it leave room enough.
+    """
+    own, end = Ledger(), recording.events[-1]
+    for event in recording.events[:-1]:
+        own = loop.ledger.fold(own, replace(event, seq=0))
+    scope, _, resource = str(end.content.get("reason") or "").partition(".")
+    if scope not in (Scope.DAY, Scope.LIFE) or resource not in set(Resource):
+        return Ledger()
+    started = [event for event in recording.events if event.type == EventType.LOOP_STARTED]
+    known = started[-1] if started else recording.started
+    limit = Budget.from_json((known.data.get("budget") if known else None) or {}).limit(Scope(scope))
+    most = limit.get(Resource(resource))
+    if most is None:
+        return Ledger()
+    used = own.spent(Scope(scope), end.run, end.time).get(Resource(resource)) or 0
+    rest = Amounts.from_json({resource: max(0, most - used)})
+    return Ledger(day=own.day, today=rest, life=rest)
 
 
 def _approvals(events: Sequence[Event]) -> Approvals:

@@ -114,7 +114,12 @@ class AgentService:
                 session=session,
                 run=LOOP_RUN,
                 iteration=run.state.status.iteration,
-                data={"instructions": settings.instructions},
+                # With these a replay knows what bound the loop then.
+                data={
+                    "instructions": settings.instructions,
+                    "approvals": spec.approvals.to_json(),
+                    "budget": spec.budget.to_json(),
+                },
             )
         )
         await run.drive(self.control)

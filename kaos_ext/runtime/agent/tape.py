@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kaos_ext.loop import Ledger
+from kaos_ext.loop import Ledger, ledger
 from kaos_ext.model.events import ITERATION_ENDS, Event, EventType, Outcome
+from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question
 from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
 
-FROM_OUTSIDE = frozenset(
-    {
-        EventType.LOOP_STARTED,
-        EventType.LOOP_STOPPED,
-        EventType.APPROVAL_GRANTED,
-        EventType.APPROVAL_DECLINED,
-    }
-)
+DECISIONS = frozenset({EventType.APPROVAL_GRANTED, EventType.APPROVAL_DECLINED})
+"""A person's; they come at any time, while a call is under way as well."""
+FROM_OUTSIDE = DECISIONS | {EventType.LOOP_STARTED, EventType.LOOP_STOPPED}
 """Written by a process that starts or stops, or for a person; not by the loop's decisions."""
 OUTCOMES = frozenset({EventType.TOOL_RESULT, EventType.TOOL_ERROR, EventType.OUTCOME_UNKNOWN})
-NOT_COMPARED = frozenset({"duration_seconds", "next_at", "expires_at", "reserved", "cost"})
+NOT_COMPARED = frozenset({"duration_seconds", "next_at", "expires_at", "reserved", "cost", "spent"})
 """Told by the clock, or by a price list that is not on record."""
 IDLE_DECISIONS = 100
 
@@ -75,12 +71,14 @@ class Spent(BaseException):
 class Tape(Journal):
     """A journal that writes nothing: each event must be the one on record."""
 
-    def __init__(self, events: Sequence[Event], *, prompts: bool, totals: bool) -> None:
+    def __init__(self, events: Sequence[Event], *, prompts: bool, totals: bool, spent: Ledger | None = None) -> None:
         self._events = list(events)
         self._unchecked = NOT_COMPARED | (frozenset() if prompts else {"prompt", "messages"})
         self._unchecked |= frozenset() if totals else {"totals"}
         self.place = 0
-        self.ledger = Ledger()
+        self.decided: Callable[[Event], None] = lambda event: None
+        """Told of what a person decided while the loop was at something else."""
+        self.ledger = Ledger() if spent is None else spent
         self.moved = asyncio.Event()
 
     @property
@@ -109,6 +107,14 @@ class Tape(Journal):
             self._move()
             yield event
 
+    def upcoming(self) -> Event | None:
+        """What comes next but for what a person decided in the meantime; the tape moves past that."""
+        while self.peek is not None and self.peek.type in DECISIONS:
+            event = self.peek
+            self._move()
+            self.decided(event)
+        return self.peek
+
     def ahead(self, *types: str) -> Event | None:
         """The first event after the next ones of these types."""
         return next((event for event in self._events[self.place :] if event.type not in types), None)
@@ -121,7 +127,7 @@ class Tape(Journal):
     def _take(self, event: Event) -> Event:
         if event.type in OUTCOMES:
             self._bring_forward(event)
-        recorded = self.peek
+        recorded = self.upcoming()
         if recorded is None:
             raise Parting(Difference(0, "", None, str(event.type), "the record ends here"))
         if recorded.type != event.type and self._cut_by_budget(recorded):
@@ -173,6 +179,8 @@ class Tape(Journal):
         return None if old == new else (where, old, new)
 
     def _move(self) -> None:
+        # As recorded: with what was really reserved and paid.
+        self.ledger = ledger.fold(self.ledger, replace(self._events[self.place], seq=0))
         self.place += 1
         self.moved.set()
         self.moved = asyncio.Event()
@@ -185,7 +193,7 @@ class TapeModel:
         self._tape = tape
 
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
-        event = self._tape.peek
+        event = self._tape.upcoming()
         if event is None or event.type in FROM_OUTSIDE:
             raise Outside
         if event.type == EventType.ERROR:
@@ -209,7 +217,6 @@ class TapeTools(ToolBox):
         super().__init__([])
         self._tape = tape
         self._listed: list[Tool] = []
-        self._flying: set[str] = set()
 
     async def all(self, *, live: bool = False) -> list[Tool]:
         event = self._tape.peek
@@ -228,24 +235,11 @@ class TapeTools(ToolBox):
         return next((tool for tool in self._listed if tool.name == name), None)
 
     async def call(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
-        id = self._id(tool, arguments)
-        try:
-            return await self._outcome(id)
-        finally:
-            self._flying.discard(id)
-
-    def _id(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
-        for event in self._tape.calls:
-            id = str(event.data.get("call_id"))
-            same = event.content.get("tool") == tool.name and event.content.get("arguments") == _plain(dict(arguments))
-            if same and id not in self._flying:
-                self._flying.add(id)
-                return id
-        raise Parting(self._tape.difference(f"{tool.name} was not called then", "tool_call"))
+        return await self._outcome(trace.CALL.get())
 
     async def _outcome(self, id: str) -> str:
         while True:
-            event = self._tape.peek
+            event = self._tape.upcoming()
             if event is None or event.type in FROM_OUTSIDE:
                 raise Outside
             if event.type == EventType.ERROR:
