@@ -58,9 +58,7 @@ async def record_of(ask: Caller, iteration: int | None) -> Recording:
         iteration = await _last(ask)
     start = await _start(ask, iteration)
     if start is None:
-        raise NotFoundError(
-            f"Agent {ask.name} has no iteration {iteration} on record", hint=f"kaos agent memory {ask.name}"
-        )
+        raise await _not_there(ask, iteration)
     ends = {"iteration_finished", "iteration_failed", "iteration_timed_out"}
     wishes = {"paused", "resumed", "run_requested"}
     before = await _page(ask, until=start.seq, order="desc", limit=200, type=",".join(sorted(ends | wishes)))
@@ -99,6 +97,22 @@ async def _start(ask: Caller, iteration: int) -> Event | None:
         if not seqs or (until is not None and min(seqs) >= until):
             return None
         until = min(seqs) - 1
+
+
+async def _not_there(ask: Caller, iteration: int) -> NotFoundError:
+    """Why: not begun yet, or too old for what the agent keeps."""
+    wanted = {"type": EventType.ITERATION_STARTED, "limit": PAGE}
+    oldest = [e.iteration for e in await _page(ask, since=0, **wanted) if e.run == LOOP_RUN]
+    newest = [e.iteration for e in await _page(ask, order="desc", **wanted) if e.run == LOOP_RUN]
+    text = f"Agent {ask.name} has no iteration {iteration} on record"
+    if not oldest or not newest:
+        return NotFoundError(f"{text}: it has not begun any", hint=f"kaos agent status {ask.name}")
+    if iteration > newest[0]:
+        return NotFoundError(f"{text} yet: the newest is {newest[0]}", hint=f"kaos agent watch {ask.name}")
+    return NotFoundError(
+        f"{text} any more: it keeps {oldest[0]} to {newest[0]}",
+        hint="spec.config.memory and MEMORY_MAX_EVENTS say how much is kept; `--save` keeps a recording for good",
+    )
 
 
 async def _page(ask: Caller, **params: Any) -> list[Event]:

@@ -93,10 +93,19 @@ async def test_a_saved_recording_needs_no_agent(machine: Machine, agent: list[Ev
     assert result.status == 0 and result.data["iteration"] == 2
 
 
+async def test_an_iteration_that_was_forgotten_is_said_so(machine: Machine, agent: list[Event]) -> None:
+    agent += life(9)
+    del agent[:31]
+    with pytest.raises(NotFoundError, match="no iteration 2 on record any more: it keeps 6 to 9"):
+        await machine.kaos("agent replay a --iteration 2")
+
+
 async def test_an_iteration_that_is_not_there_is_said_so(machine: Machine, agent: list[Event]) -> None:
     agent += life(2)
-    with pytest.raises(NotFoundError, match="no iteration 7 on record"):
+    with pytest.raises(NotFoundError, match="no iteration 7 on record yet: the newest is 2"):
         await machine.kaos("agent replay a --iteration 7")
     agent.clear()
+    with pytest.raises(NotFoundError, match="no iteration 7 on record: it has not begun any"):
+        await machine.kaos("agent replay a --iteration 7")
     with pytest.raises(NotFoundError, match="has not finished an iteration"):
         await machine.kaos("agent replay a")

@@ -5,7 +5,12 @@
 
 The loop's own code (`Run`, `kaos_ext.loop`) runs; the journal is a *tape* that compares every event with the next one
 on record, the model and the tools answer what they answered then, the clock tells the time of the next event, and time
-passes only by jumping. What came from outside then (a kill, a stop, a pause) comes again at the same place.
+passes only by jumping. What came from outside then (a kill, a stop, a pause, a person's decision) comes again at the
+same place.
+
+A fork from an event with one thing changed would be this with the tape cut there: up to it the recorded world, which
+brings the state to that place, and from there on an `Equipment` of a journal of its own, a real model and real tools.
+Nothing here would change but who takes over when the tape has ended.
 """
 
 from __future__ import annotations
