@@ -2,6 +2,7 @@
 
 StoreError
 ├─ LockedError     another process writes this log (its pid is named)
+├─ FormatError     the file is of a format that this version of the program does not know
 ├─ FullError       the disk is full; nothing of the transaction was kept
 └─ CommitFailed    a commit that this write was built on failed, so this one was not tried
 """
@@ -24,6 +25,10 @@ class LockedError(StoreError):
         holder = f"process {pid}" if pid else "another process"
         super().__init__(f"{path} is being written by {holder}", hint="one log has one writer: end the other first")
         self.pid = pid
+
+
+class FormatError(StoreError):
+    """The file was written by another version of the program and cannot be used by this one; nothing was touched."""
 
 
 class FullError(StoreError):

@@ -14,13 +14,17 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from kaos_ext.store.errors import FullError, StoreError
+from kaos_ext import __version__
+from kaos_ext.store.errors import FullError, StoreError, is_full
 from kaos_ext.store.lock import WriterLock
+from kaos_ext.store.upgrade import Upgrades, prepare
 
+WAL_BYTES = 64 * 2**20
+"""What the write-ahead file keeps on disk once a checkpoint has emptied it."""
 Value = str | int | float | bytes | None
 Row = dict[str, Value]
 
@@ -39,6 +43,7 @@ class Schema:
     columns: tuple[tuple[str, str], ...]
     indexes: tuple[tuple[str, ...], ...] = ()
     version: int = 1
+    upgrades: Upgrades = field(default_factory=dict)
 
 
 class Log:
@@ -53,9 +58,11 @@ class Log:
         self._reading = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._names = tuple(name for name, _ in schema.columns)
+        self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            prepare(self._writer, path, schema.version, schema.upgrades)
             self._writer.execute("PRAGMA journal_mode=WAL")
+            self._writer.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
             self._writer.execute(f"PRAGMA synchronous={sync.value}")
             if not auto_checkpoint:
                 self._writer.execute("PRAGMA wal_autocheckpoint=0")
@@ -63,8 +70,13 @@ class Log:
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader.execute("PRAGMA query_only=ON")
             row = self._writer.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
+            self._writer.close()
             lock.release()
+            if isinstance(error, StoreError):
+                raise
+            if is_full(full := _translated(path, error)):
+                raise full from error
             raise StoreError(f"{path}: {error}", hint="the file is no log of ours, or damaged") from error
         self._last = int(row[0]) if row else 0
         marks = ", ".join("?" * (len(self._names) + 1))
@@ -92,10 +104,8 @@ class Log:
             name = "log_" + "_".join(index)
             self._writer.execute(f"CREATE INDEX IF NOT EXISTS {name} ON log ({', '.join(index)})")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (str(self._schema.version),))
-        found = self._writer.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0]
+        self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('written_by', ?)", (__version__,))
         self._writer.execute("COMMIT")
-        if found != str(self._schema.version):
-            raise sqlite3.DatabaseError(f"schema version {found}, this program writes {self._schema.version}")
 
     @property
     def last_id(self) -> int:
@@ -166,6 +176,21 @@ class Log:
                 return self._writer.execute(f"DELETE FROM log WHERE {where}", parameters).rowcount  # noqa: S608
             except sqlite3.Error as error:
                 raise _translated(self.path, error) from error
+
+    def shrink(self, pages: int) -> int:
+        """Give up to so many unused pages back to the disk; how many are left unused."""
+        with self._writing:
+            try:
+                # As a script, because the statement gives one page back at each of its steps.
+                self._writer.executescript(f"PRAGMA incremental_vacuum({int(pages)});")
+                return int(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
+            except sqlite3.Error as error:
+                raise _translated(self.path, error) from error
+
+    @property
+    def unused_pages(self) -> int:
+        with self._reading:
+            return int(self._reader.execute("PRAGMA freelist_count").fetchone()[0])
 
     def meta(self, key: str) -> str | None:
         with self._reading:

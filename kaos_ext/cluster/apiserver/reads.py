@@ -167,7 +167,7 @@ class Reader:
     def _at(self, collection: Collection, revision: int) -> list[Stored]:
         """The collection as it was at an older revision, as far as the ring reaches back."""
         if revision < collection.evicted:
-            raise failures.expired(f"The resourceVersion for the provided list is too old: {revision}")
+            raise failures.expired("The resourceVersion for the provided list is too old.")
         objects = {_key(stored): stored for stored in collection.scan()}
         for change in reversed(collection.ring):
             if change.revision <= revision:

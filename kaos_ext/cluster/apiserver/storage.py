@@ -22,6 +22,8 @@ from kaos_ext.store import GroupCommit, Log, Schema, StoreError, Sync, Value, is
 LOG_SCHEMA = Schema(
     columns=(("key", "TEXT NOT NULL"), ("deleted", "INTEGER NOT NULL"), ("value", "BLOB NOT NULL")),
     indexes=(("key",),),
+    version=2,
+    upgrades={1: ()},  # files of format 1 could not shrink; the opening makes every upgraded one so
 )
 STUCK_SECONDS = 10.0
 """A commit that takes longer than this is a fault of the disk."""
@@ -29,6 +31,10 @@ RING = 2048
 """Changes a collection remembers, at least, for watches that resume."""
 KEEP = 10_000
 """Revisions the log keeps behind the newest before it forgets superseded ones."""
+CROWD = 2 * KEEP
+"""Superseded rows at which a compaction does not wait for its time."""
+UNUSED_PAGES = 1024
+"""Unused pages that stay in the file for the rows to come."""
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 
@@ -222,6 +228,8 @@ class Storage:
         self._superseded: list[int] = []
         self.compacted = int(log.meta("compacted") or 0)
         """Superseded revisions up to this one are gone, or may be."""
+        self.crowded = asyncio.Event()
+        """So many rows are superseded that a compaction is due."""
         self.failed = False
         """Whether the last commit failed, and not for want of space."""
 
@@ -247,6 +255,8 @@ class Storage:
             self._superseded.append(change.previous.revision)
         if change.kind == "DELETED":
             self._superseded.append(change.stored.revision)
+        if len(self._superseded) > CROWD:
+            self.crowded.set()
 
     def collection(self, id: str) -> Collection:
         found = self._collections.get(id)
@@ -316,12 +326,14 @@ class Storage:
         await asyncio.shield(done)
         return stored
 
-    async def compact(self, keep: int = KEEP) -> int:
+    async def compact(self, keep: int | None = None) -> int:
         """Forget superseded revisions that lie far behind; returns how many rows went.
 
         The mark comes first: a log that has lost rows must know it, one that still has them may think it has not.
+        What the rows leave unused is given back to the disk, a little at a time: a commit waits for no more than that.
         """
-        floor = self.revision - keep
+        self.crowded.clear()
+        floor = self.revision - (KEEP if keep is None else keep)
         old = [revision for revision in self._superseded if revision <= floor]
         if not old:
             return 0
@@ -331,6 +343,12 @@ class Storage:
             chunk = old[start : start + 500]
             await asyncio.to_thread(self.log.trim, f"id IN ({','.join('?' * len(chunk))})", chunk)
         self._superseded = [revision for revision in self._superseded if revision > floor]
+        unused = self.log.unused_pages
+        while unused > UNUSED_PAGES:
+            left = await asyncio.to_thread(self.log.shrink, min(256, unused - UNUSED_PAGES))
+            if left >= unused:
+                break
+            unused = left
         return len(old)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +33,8 @@ class Upkeep:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._storage.crowded.wait(), EVERY_SECONDS)
             try:
                 await self.forget_events(datetime.now(UTC))
                 await self._storage.compact()
