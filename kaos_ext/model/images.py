@@ -37,12 +37,18 @@ MODULES = {
     "operator": "kaos_operator",
 }
 
+WARM = "kaos_ext.runtime.warm"
+"""What our runtimes import. The operator is one process, and nothing would be shared with it."""
+FORKED = frozenset(MODULES) - {"operator"}
+"""Images whose program runs nothing that this installation has not: users' functions see our packages either way."""
+
 
 def node_images() -> dict[str, Any]:
     """The table of a node agent: image name (any tag) to the command that is its entrypoint."""
     return {
         "images": {
             f"{REPOSITORY}/{name}": {"command": ["{python}", "-m", module], "args": [], "env": {}}
+            | ({"template": [WARM]} if name in FORKED else {})
             for name, module in MODULES.items()
         }
     }

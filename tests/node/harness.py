@@ -11,10 +11,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kaos_ext.cluster.node.agent import NodeAgent
 from kaos_ext.cluster.node.config import Backoff, KubeletServer, NodeConfig
 from kaos_ext.cluster.node.images import ImageTable
-from kaos_ext.cluster.node.processes import marked
+from kaos_ext.cluster.node.processes import marked, roomy_mark
 from kaos_ext.cluster.node.protocol import CLAIM_PORT
 from kaos_ext.kube.objects import PODS, Object
 
@@ -24,6 +26,14 @@ PROGRAMS = Path(__file__).parent / "programs"
 IMAGES = {"images": {"test/python": {"command": ["{python}", "-u", "-c"]},
         "test/bare": {"command": ["{python}", "-I", "-S", "-c"]}, "test/server": {"command": [
     "{python}", str(PROGRAMS / "server.py")], "env": {"FROM_IMAGE": "yes"}}}}  # fmt: skip
+CODE = "tests.node.programs.code"
+FORKED = {"images": {
+    "test/python": {"command": ["{python}", "-m", CODE], "template": ["json"]},
+    "test/bare": {"command": ["{python}", "-m", CODE], "template": ["json"]},
+    "test/server": {"command": ["{python}", "-m", "tests.node.programs.server"], "env": {"FROM_IMAGE": "yes"},
+                    "template": ["http.server"]}}}  # fmt: skip
+"""The same images, started as forks of templates."""
+BOTH_WAYS = pytest.mark.parametrize("node", ["exec", "fork"], indirect=True)
 
 
 def free_octet() -> int:
@@ -38,17 +48,22 @@ def free_octet() -> int:
             return octet
 
 
+def templates(root: Path) -> list[int]:
+    """Pids of templates, by their marks."""
+    return list(marked(root, roomy_mark(root).rpartition(":")[2]))
+
+
 class Node:
     """A node whose agent can be stopped and started again, as a daemon's."""
 
-    def __init__(self, home: Path, client: FakeClient) -> None:
+    def __init__(self, home: Path, client: FakeClient, images: Object = IMAGES) -> None:
         self.client = client
         octet = free_octet()
         self.config = NodeConfig(
             name="node-1",
             root=home / "node",
             volumes=home / "volumes",
-            images=ImageTable.from_json(IMAGES),
+            images=ImageTable.from_json(images),
             pod_network=IPv4Network(f"127.{octet}.128.0/17"),
             service_network=IPv4Network(f"127.{octet}.0.0/17"),
             api_server="https://127.0.0.1:6443",
@@ -78,11 +93,12 @@ class Node:
         await self.client.wait(PODS, name, "default", lambda pod: pod is None, seconds)
 
     def processes(self) -> list[int]:
-        """Pids of pods' processes (not the forwarder's)."""
+        """Pids of pods' processes (not the forwarder's, nor a template's)."""
         found = []
         for pid in marked(self.config.root):
             with contextlib.suppress(OSError):  # ended between two looks
-                if "forwarder" not in Path(f"/proc/{pid}/cmdline").read_text():
+                line = Path(f"/proc/{pid}/cmdline").read_text()
+                if "forwarder" not in line and pid not in templates(self.config.root):
                     found.append(pid)
         return found
 

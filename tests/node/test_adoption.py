@@ -13,12 +13,13 @@ from kaos_ext.cluster.node.protocol import PROCESSES
 from kaos_ext.cluster.node.supervisor_client import stop_node
 from kaos_ext.kube.objects import PODS
 
-from .harness import Node, phase, ready, state, status
+from .harness import BOTH_WAYS, Node, phase, ready, state, status
 from .test_pods import PROBE, SLEEPER, server
 
 pytestmark = pytest.mark.process
 
 
+@BOTH_WAYS
 async def test_a_running_pod_is_adopted_as_it_is(node: Node) -> None:
     before = await server(node, "keeps")
     processes = node.processes()
@@ -46,6 +47,7 @@ async def test_an_adopted_pod_never_looks_unready(node: Node) -> None:
             assert {each["type"]: each["status"] for each in patch["status"]["conditions"]}["Ready"] == "True"
 
 
+@BOTH_WAYS
 async def test_what_ended_while_no_daemon_lived_is_known_afterwards(node: Node) -> None:
     await node.run("ends", "import time; time.sleep(0.2); print('end'); raise SystemExit(7)", restartPolicy="Never")
     await node.pod("ends", lambda pod: state(pod).get("state", {}).get("running"))
@@ -64,6 +66,7 @@ async def test_the_disk_knows_an_exit_before_anybody_is_told(node: Node) -> None
     assert [each["exit_code"] for each in records if each["labels"].get("container") == "main"] == [5]
 
 
+@BOTH_WAYS
 async def test_a_pod_deleted_while_no_daemon_lived_is_ended(node: Node) -> None:
     await node.run("orphan", SLEEPER)
     await node.pod("orphan", ready)
@@ -75,6 +78,7 @@ async def test_a_pod_deleted_while_no_daemon_lived_is_ended(node: Node) -> None:
     assert list((node.config.root / "logs").iterdir()) == []
 
 
+@BOTH_WAYS
 async def test_a_supervisors_crash_is_noticed_its_processes_are_ended_and_pods_start_again(node: Node) -> None:
     await server(node, "again")
     old = node.processes()
@@ -85,6 +89,7 @@ async def test_a_supervisors_crash_is_noticed_its_processes_are_ended_and_pods_s
     assert not set(old) & set(node.processes())
 
 
+@BOTH_WAYS
 async def test_after_a_reboot_pods_start_again_in_their_old_objects(node: Node) -> None:
     await server(node, "machine")
     await node.agent.stop()
@@ -96,6 +101,7 @@ async def test_after_a_reboot_pods_start_again_in_their_old_objects(node: Node) 
     assert state(pod)["lastState"]["terminated"]["exitCode"] == 137
 
 
+@BOTH_WAYS
 async def test_a_crash_of_the_supervisor_while_nobody_was_there_is_healed_by_the_next_agent(node: Node) -> None:
     await server(node, "both", container={"readinessProbe": PROBE})
     supervisor = node.agent.supervisor.pid
@@ -106,6 +112,7 @@ async def test_a_crash_of_the_supervisor_while_nobody_was_there_is_healed_by_the
     assert len(node.processes()) == 1
 
 
+@BOTH_WAYS
 async def test_ten_pods_come_and_go_together(node: Node) -> None:
     names = [f"many-{n}" for n in range(10)]
     await asyncio.gather(*(node.run(name, SLEEPER) for name in names))
@@ -145,6 +152,7 @@ async def test_init_containers_that_are_done_do_not_run_again(node: Node) -> Non
     assert all(each["phase"] == "Running" for each in said)
 
 
+@BOTH_WAYS
 async def test_nothing_is_kept_of_a_pod_that_is_gone(node: Node) -> None:
     await node.run("crash", "raise SystemExit(1)")
     await node.pod("crash", lambda pod: state(pod).get("restartCount", 0) >= 3)

@@ -60,3 +60,11 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert table.find("new") is not None
     path.unlink()
     assert table.names == ["new"]
+
+
+def test_templates_are_named_by_images_and_each_is_wanted_once() -> None:
+    entry = {"command": ["{python}", "-m", "x"], "template": ["a", "b"]}
+    table = ImageTable.from_json({"images": {"x": entry, "y": entry, "z": {"command": ["z"]}}})
+    assert table.templates == [("a", "b")]
+    found = table.find("z")
+    assert found is not None and found.template == ()

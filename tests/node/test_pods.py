@@ -15,7 +15,7 @@ import pytest
 from kaos_ext.cluster.node.processes import marked
 from kaos_ext.kube.objects import CONFIGMAPS, LEASES, NODES, PERSISTENTVOLUMECLAIMS, PODS, SECRETS, SERVICES, Object
 
-from .harness import Node, condition, phase, ready, state, status
+from .harness import BOTH_WAYS, Node, condition, phase, ready, state, status
 
 pytestmark = pytest.mark.process
 
@@ -55,6 +55,7 @@ async def file_becomes(pod: Object, path: str, text: str) -> None:
             pass
 
 
+@BOTH_WAYS
 async def test_a_bound_pod_runs_becomes_ready_logs_and_goes_when_it_is_deleted(node: Node) -> None:
     await node.run("one", SLEEPER)
     pod = await node.pod("one", ready)
@@ -70,6 +71,7 @@ async def test_a_bound_pod_runs_becomes_ready_logs_and_goes_when_it_is_deleted(n
     assert [each["reason"] for each in node.client.events()] == ["Pulled", "Created", "Started", "Killing"]
 
 
+@BOTH_WAYS
 async def test_a_program_that_ends_well_under_never_is_succeeded_and_its_log_stays_readable(node: Node) -> None:
     await node.run("task", "print('done')", restartPolicy="Never")
     pod = await node.pod("task", phase("Succeeded"))
@@ -77,6 +79,7 @@ async def test_a_program_that_ends_well_under_never_is_succeeded_and_its_log_sta
     assert await node.logs("task") == (200, "done\n")
 
 
+@BOTH_WAYS
 async def test_the_environment_is_built_from_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
@@ -106,6 +109,7 @@ async def test_the_kubeconfig_of_a_pod_carries_its_service_accounts_token(node: 
     assert config["clusters"][0]["cluster"]["server"] == node.config.api_server
 
 
+@BOTH_WAYS
 async def test_volumes_lie_where_the_container_looks_and_follow_their_objects(node: Node) -> None:
     create = node.client.create
     await create(CONFIGMAPS, {"metadata": {"name": "conf"}, "data": {"a": "one"}}, "default")
@@ -177,6 +181,7 @@ async def test_a_program_that_cannot_be_started_says_why_and_backs_off(node: Nod
     assert "No such file" in (await event(node, "Failed"))["message"]
 
 
+@BOTH_WAYS
 async def test_a_crashing_container_is_restarted_with_back_off_and_its_last_words_stay(node: Node) -> None:
     await node.run("crash", "import sys; print('boom'); sys.exit(3)")
     pod = await node.pod(
@@ -193,6 +198,7 @@ async def test_a_crashing_container_is_restarted_with_back_off_and_its_last_word
     assert (await event(node, "BackOff"))["type"] == "Warning"
 
 
+@BOTH_WAYS
 async def test_on_failure_restarts_until_it_works(node: Node) -> None:
     code = "import os, sys; n = len(os.listdir('/state')); open(f'/state/{n}', 'w'); print(n); sys.exit(n < 2)"
     await node.run("retry", code, restartPolicy="OnFailure", volumes=[{"name": "s", "emptyDir": {}}], container={
@@ -203,6 +209,7 @@ async def test_on_failure_restarts_until_it_works(node: Node) -> None:
     assert await node.logs("retry", previous="true") == (200, "1\n")
 
 
+@BOTH_WAYS
 async def test_init_containers_run_in_order_before_the_others(node: Node) -> None:
     def init(name: str) -> Object:
         return {"name": name, "image": "test/python", "args": [f"open('/w/{name}', 'x').close()"],
@@ -239,6 +246,7 @@ async def test_readiness_follows_the_probe(node: Node) -> None:
     assert unhealthy["message"] == "Readiness probe failed: HTTP probe failed with statuscode: 503"
 
 
+@BOTH_WAYS
 async def test_liveness_that_fails_restarts_the_container(node: Node) -> None:
     liveness = {**PROBE, "failureThreshold": 1}
     pod = await server(node, "sick", container={"livenessProbe": liveness}, terminationGracePeriodSeconds=2)
@@ -268,6 +276,7 @@ async def test_tcp_probe(node: Node) -> None:
     await server(node, "tcp", container={"readinessProbe": {"tcpSocket": {"port": 8000}}})
 
 
+@BOTH_WAYS
 async def test_a_stubborn_program_is_killed_when_its_grace_is_over(node: Node) -> None:
     await node.run("stubborn", STUBBORN)
     await node.pod("stubborn", ready)
@@ -281,6 +290,7 @@ async def test_a_stubborn_program_is_killed_when_its_grace_is_over(node: Node) -
     assert said[-1][0]["state"]["terminated"]["exitCode"] == 137
 
 
+@BOTH_WAYS
 async def test_deleting_by_force_ends_the_processes_as_well(node: Node) -> None:
     await node.run("forced", STUBBORN)
     await node.pod("forced", ready)
@@ -294,6 +304,7 @@ async def test_pods_past_their_deadline_fail(node: Node) -> None:
     assert status(pod)["reason"] == "DeadlineExceeded"
 
 
+@BOTH_WAYS
 async def test_logs_follow_until_the_container_ends(node: Node) -> None:
     code = "import time\nfor n in range(3): print(n); time.sleep(0.1)"
     await node.run("talk", code, restartPolicy="Never")
@@ -327,6 +338,7 @@ async def test_the_node_is_registered_and_beats(node: Node) -> None:
     assert lease["spec"]["holderIdentity"] == "node-1"
 
 
+@BOTH_WAYS
 async def test_a_process_is_spawned_soon_after_its_pod_is_bound(node: Node) -> None:
     code = "import time; print(time.time_ns(), flush=True)"
     took = []
@@ -359,6 +371,7 @@ async def test_folders_of_the_machine_are_not_given_to_pods(node: Node) -> None:
     assert node.processes() == []
 
 
+@BOTH_WAYS
 async def test_hooks_run_after_the_start_and_before_the_end(node: Node) -> None:
     def write(name: str) -> Object:
         return {"exec": {"command": [sys.executable, "-c", f"open('/w/{name}', 'w')"]}}
@@ -412,6 +425,7 @@ async def test_a_pod_waits_for_its_service_account(node: Node) -> None:
     await node.pod("early", phase("Succeeded"))
 
 
+@BOTH_WAYS
 async def test_a_pod_deleted_at_any_moment_of_its_start_leaves_no_process(node: Node) -> None:
     for delay in range(12):
         name = f"brief-{delay}"

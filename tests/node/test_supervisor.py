@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,14 @@ from kaos_ext.cluster.node.logs import LogOptions, LogReader
 from kaos_ext.cluster.node.processes import birth, marked
 from kaos_ext.cluster.node.protocol import PID_FILE, SOCKET, ProcessSpec
 from kaos_ext.cluster.node.supervisor_client import StartError, SupervisorClient, stop_node
+from kaos_ext.cluster.node.templates import AVAILABLE
 from kaos_ext.model.errors import UnreachableError
 
-from .harness import until
+from .harness import CODE, until
 
 pytestmark = pytest.mark.process
+LINUX = pytest.mark.skipif(not AVAILABLE, reason="processes are forked on Linux only")
+Make = Callable[..., ProcessSpec]
 
 
 @pytest.fixture
@@ -46,6 +49,17 @@ def spec(client: SupervisorClient, code: str, **options: object) -> ProcessSpec:
     return ProcessSpec(**(values | options))  # type: ignore[arg-type]
 
 
+def forked(client: SupervisorClient, code: str, **options: object) -> ProcessSpec:
+    environment = {"env": {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}, "template": ("json",)}
+    return spec(client, "", argv=[sys.executable, "-m", CODE, code], **(environment | options))
+
+
+@pytest.fixture(params=[spec, pytest.param(forked, marks=LINUX)])
+def made(request: pytest.FixtureRequest) -> Make:
+    """Makes the spec of a process: one to exec, one to fork."""
+    return request.param  # type: ignore[no-any-return]
+
+
 def said(process: ProcessSpec) -> str:
     return LogReader(Path(process.log), LogOptions()).read().decode()
 
@@ -55,15 +69,15 @@ async def says(process: ProcessSpec, text: str) -> str:
     return said(process)
 
 
-async def test_it_runs_a_process_and_tells_its_end_with_all_it_said(supervisor: SupervisorClient) -> None:
-    process = spec(supervisor, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(9)")
+async def test_it_runs_a_process_and_tells_its_end_with_all_it_said(supervisor: SupervisorClient, made: Make) -> None:
+    process = made(supervisor, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(9)")
     record = await supervisor.exit_of(await supervisor.start(process))
     assert (record.exit_code, record.signal) == (9, 0)
     assert sorted(said(process).split()) == ["err", "out"]
 
 
-async def test_an_end_by_signal_is_told_as_a_shell_does(supervisor: SupervisorClient) -> None:
-    record = await supervisor.start(spec(supervisor, "import time; time.sleep(60)"))
+async def test_an_end_by_signal_is_told_as_a_shell_does(supervisor: SupervisorClient, made: Make) -> None:
+    record = await supervisor.start(made(supervisor, "import time; time.sleep(60)"))
     assert await supervisor.signal(record.id, signal.SIGKILL)
     ended = await supervisor.exit_of(record)
     assert (ended.exit_code, ended.signal) == (137, 9)
@@ -83,9 +97,9 @@ async def test_a_process_has_exactly_its_environment_and_its_own_session(supervi
     assert said(process) == "['KAOS_PROCESS', 'LC_ALL', 'ONLY'] True ['0', '1', '2', '3']\n"
 
 
-async def test_signals_are_not_ignored_in_processes(supervisor: SupervisorClient) -> None:
+async def test_signals_are_not_ignored_in_processes(supervisor: SupervisorClient, made: Make) -> None:
     code = "import signal; print([signal.getsignal(n) == signal.SIG_DFL for n in (1, 15, 17)])"
-    process = spec(supervisor, code)
+    process = made(supervisor, code)
     await supervisor.exit_of(await supervisor.start(process))
     assert said(process) == "[True, True, True]\n"
 
@@ -120,8 +134,8 @@ async def test_processes_outlive_the_client_and_the_next_one_learns_how_they_far
     await second.close()
 
 
-async def test_starting_the_same_process_again_is_the_same_process(supervisor: SupervisorClient) -> None:
-    process = spec(supervisor, "import time; time.sleep(600)")
+async def test_starting_the_same_process_again_is_the_same_process(supervisor: SupervisorClient, made: Make) -> None:
+    process = made(supervisor, "import time; time.sleep(600)")
     assert (await supervisor.start(process)).pid == (await supervisor.start(process)).pid
 
 
@@ -136,13 +150,15 @@ async def test_only_one_supervisor_lives_however_many_ask(tmp_path: Path) -> Non
     assert not await stop_node(tmp_path / "node")
 
 
-async def test_a_crashed_supervisors_processes_are_ended_and_recorded_as_lost(supervisor: SupervisorClient) -> None:
-    record = await supervisor.start(spec(supervisor, "import time; time.sleep(600)"))
+async def test_a_crashed_supervisors_processes_are_ended_and_recorded_as_lost(
+    supervisor: SupervisorClient, made: Make
+) -> None:
+    record = await supervisor.start(made(supervisor, "import time; time.sleep(600)"))
     os.kill(supervisor.pid, signal.SIGKILL)
     ended = await asyncio.wait_for(supervisor.exit_of(record), 10)
     assert (ended.exit_code, ended.reason) == (137, "ContainerStatusUnknown")
     assert birth(record.pid) != record.birth
-    after = spec(supervisor, "print('again')")
+    after = made(supervisor, "print('again')")
     assert (await supervisor.exit_of(await supervisor.start(after))).exit_code == 0
 
 
@@ -166,13 +182,13 @@ async def test_a_pid_that_now_belongs_to_another_program_is_left_alone(tmp_path:
         stranger.wait()
 
 
-async def test_stop_all_asks_first_and_then_kills(supervisor: SupervisorClient) -> None:
-    polite = spec(
+async def test_stop_all_asks_first_and_then_kills(supervisor: SupervisorClient, made: Make) -> None:
+    polite = made(
         supervisor,
         "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(print('bye')))\nprint('up')\ntime.sleep(60)",
         log=str(supervisor.root / "polite.log"),
     )
-    stubborn = spec(
+    stubborn = made(
         supervisor,
         "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up')\ntime.sleep(60)",
         log=str(supervisor.root / "stubborn.log"),
@@ -204,8 +220,8 @@ async def test_sigterm_ends_it_and_everything(supervisor: SupervisorClient) -> N
     assert birth(record.pid) != record.birth
 
 
-async def test_it_ends_by_itself_when_told_not_to_stay_alone(supervisor: SupervisorClient) -> None:
-    record = await supervisor.start(spec(supervisor, "import time; time.sleep(600)"))
+async def test_it_ends_by_itself_when_told_not_to_stay_alone(supervisor: SupervisorClient, made: Make) -> None:
+    record = await supervisor.start(made(supervisor, "import time; time.sleep(600)"))
     await supervisor.end_when_alone(0.1)
     await supervisor.close()
     await until(lambda: birth(supervisor.pid) is None)
@@ -237,7 +253,7 @@ async def test_without_a_supervisor_a_visitor_is_told_so(tmp_path: Path) -> None
         await SupervisorClient(tmp_path).connect(start=False)
 
 
-async def test_a_flood_of_output_arrives_whole(supervisor: SupervisorClient) -> None:
-    process = spec(supervisor, "import sys\nfor n in range(100000): sys.stdout.write(f'{n}\\n')")
+async def test_a_flood_of_output_arrives_whole(supervisor: SupervisorClient, made: Make) -> None:
+    process = made(supervisor, "import sys\nfor n in range(100000): sys.stdout.write(f'{n}\\n')")
     await supervisor.exit_of(await supervisor.start(process))
     assert said(process).split() == [str(n) for n in range(100000)]

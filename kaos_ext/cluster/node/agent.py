@@ -71,6 +71,7 @@ class NodeAgent:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         known = await self.supervisor.connect()
         await self._claim_network()
+        await self.supervisor.warm(config.images.templates)
         for record in known:
             if pod := record.labels.get(LABEL_POD):
                 self._records.setdefault(pod, []).append(record)

@@ -172,6 +172,7 @@ class ContainerRunner:
                 LABEL_ATTEMPT: str(attempt),
                 LABEL_ADDRESS: self.pod.address,
             },
+            template=launch.template,
         )
         previous = self.state.container_id.removeprefix(ID_SCHEME)
         try:

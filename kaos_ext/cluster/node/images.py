@@ -1,9 +1,11 @@
 """The allow-list of images: what stands in for an image when its container is a process.
 
-    {"images": {"example/agent": {"command": ["{python}", "-m", "agent"], "args": [], "env": {"A": "b"}}}}
+    {"images": {"example/agent": {"command": ["{python}", "-m", "agent"], "args": [], "env": {"A": "b"},
+                                  "template": ["agent_imports"]}}}
 
 A key is a glob over image names; without a tag it stands for every tag. `{python}` is this interpreter. An image that
-is not in the table never runs, whatever command its container gives: the table is the security boundary.
+is not in the table never runs, whatever command its container gives: the table is the security boundary. `template`
+lists modules that a warm process imports once and then forks into the image's containers; without it they are exec'd.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class Image:
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    template: tuple[str, ...] = ()
 
     def argv(self, command: list[str] | None, args: list[str] | None, python: str) -> list[str]:
         """Kubernetes' rule: `command` replaces the entrypoint and drops the image's args; `args` replaces those."""
@@ -72,6 +75,12 @@ class ImageTable:
         return sorted(self._images)
 
     @property
+    def templates(self) -> list[tuple[str, ...]]:
+        """Every template that an image names, once."""
+        self._refresh()
+        return sorted({image.template for image in self._images.values() if image.template})
+
+    @property
     def source(self) -> str:
         return str(self._path) if self._path else "the node's image table"
 
@@ -104,6 +113,11 @@ def _stamp(path: Path | None) -> tuple[int, int] | None:
 
 def _parse(value: Mapping[str, Any]) -> dict[str, Image]:
     return {
-        name: Image(tuple(entry.get("command") or ()), tuple(entry.get("args") or ()), dict(entry.get("env") or {}))
+        name: Image(
+            tuple(entry.get("command") or ()),
+            tuple(entry.get("args") or ()),
+            dict(entry.get("env") or {}),
+            tuple(entry.get("template") or ()),
+        )
         for name, entry in (value.get("images") or {}).items()
     }

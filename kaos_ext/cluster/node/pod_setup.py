@@ -14,6 +14,7 @@ from kaos_ext.cluster.node.context import NodeContext
 from kaos_ext.cluster.node.credentials import Tokens, mounts_token, write_kubeconfig
 from kaos_ext.cluster.node.env import PathRewriter, References, container_env, expand, referenced, service_env
 from kaos_ext.cluster.node.images import Image
+from kaos_ext.cluster.node.protocol import SHIM
 from kaos_ext.cluster.node.volumes import (
     MountError,
     PayloadContext,
@@ -32,7 +33,6 @@ from kaos_ext.kube.objects import (
 )
 from kaos_ext.model.errors import KaosError
 
-SHIM = Path(__file__).parent / "shim"
 _INHERITED = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "TZ")
 """The only variables of the daemon that pods see: they name files of the machine, never keys."""
 
@@ -46,6 +46,8 @@ class Launch:
     cwd: str
     rewrite: Callable[[str], str]
     """Turns mount paths in later commands (probes, hooks) into where they lie."""
+    template: tuple[str, ...] = ()
+    """The image's template, where the container runs the image's own entrypoint."""
 
 
 class PodSetup:
@@ -173,7 +175,8 @@ class PodSetup:
         }
         cwd = root / (container.get("workingDir") or "").strip("/")
         cwd.mkdir(parents=True, exist_ok=True)
-        return Launch(image.argv(command, args, config.python), env, str(cwd), rewrite)
+        template = () if command else image.template
+        return Launch(image.argv(command, args, config.python), env, str(cwd), rewrite, template)
 
     def _base_env(self, root: Path, python: str) -> dict[str, str]:
         metadata = self._pod["metadata"]
@@ -187,7 +190,7 @@ class PodSetup:
             "HOST": self._address,
             "POD_IP": self._address,
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(SHIM),
+            "PYTHONPATH": SHIM,
             "KAOS_HOSTS": str(self._node.hosts),
             "KAOS_SEARCH": f"{self._namespace}.svc.{domain} svc.{domain} {domain}",
         }

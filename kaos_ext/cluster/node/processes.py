@@ -48,6 +48,11 @@ def mark(root: Path, process_id: str) -> str:
     return f"{root}:{process_id}"
 
 
+def roomy_mark(root: Path) -> str:
+    """The mark of a process that forks into others; the mark of each fits into its place."""
+    return f"{root}:{'template'.ljust(40, '-')}"
+
+
 def marked(root: Path, process_id: str = "") -> Iterator[int]:
     """Pids whose environment carries the mark of this root, or of one process of it."""
     if not _LINUX:

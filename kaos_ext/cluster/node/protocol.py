@@ -14,14 +14,21 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 SOCKET = "supervisor.sock"
 PID_FILE = "supervisor.pid"
 LOG_FILE = "supervisor.log"
 PROCESSES = "processes"
-VERSION = 1
+VERSION = 2
+"""2: processes may be forks of templates, and the node agent says which templates it wants."""
 CLAIM_PORT = 7443
+
+READY, FORK, GO = b"r", b"f", b"g"
+"""What supervisor and template say: it is warm; fork; what has been forked may begin."""
+SHIM = str(Path(__file__).parent / "shim")
+"""The folder on the path of pods' Python that makes names of Services resolve."""
 
 LOST_EXIT = 137
 """Exit code of a process whose end nobody could watch (its supervisor died, or the machine did)."""
@@ -46,13 +53,25 @@ class ProcessSpec:
     labels: dict[str, str] = field(default_factory=dict)
     hold_stdin: bool = False
     """stdin is a pipe the supervisor holds open: its end tells the process that the supervisor is gone."""
+    template: tuple[str, ...] = ()
+    """Modules that a template has imported, which may fork instead of an exec of argv; empty: exec."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ProcessSpec:
-        return cls(**value)
+        return cls(**{**value, "template": tuple(value.get("template") or ())})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a fork of a template is to be."""
+
+    module: str
+    arguments: list[str]
+    env: dict[str, str]
+    cwd: str
 
 
 @dataclass(frozen=True, slots=True)

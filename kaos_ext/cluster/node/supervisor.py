@@ -2,11 +2,12 @@
 
     python -m kaos_ext.cluster.node.supervisor --root DIR
 
-One thread around one selector: a 0600 unix socket with JSON lines (`protocol.py`), the pipes of every process, and
-SIGCHLD. It starts processes in sessions of their own, writes what they say to CRI logs, reaps them and whatever they
-orphan, and records every exit on disk before it tells anybody. It knows nothing of pods. Being told `stop_all`, or
-SIGTERM, it ends every process and then itself. A lock on `supervisor.pid` keeps it single; a new one first ends what a
-crashed one left. Exit status 0 of the command means: a supervisor listens. Standard library only.
+One thread around one selector: a 0600 unix socket with JSON lines (`peers.py`), the pipes of every process
+(`held.py`), and SIGCHLD. It starts processes in sessions of their own, by exec or as forks of a template, writes what
+they say to CRI logs, reaps them and whatever they orphan, and records every exit on disk before it tells anybody. It
+knows nothing of pods. Being told `stop_all`, or SIGTERM, it ends every process and then itself. A lock on
+`supervisor.pid` keeps it single; a new one first ends what a crashed one left. Exit status 0 of the command means: a
+supervisor listens. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from kaos_ext.cluster.node.held import HeldProcess
 from kaos_ext.cluster.node.logs import LogWriter
+from kaos_ext.cluster.node.peers import Peer, Peers
 from kaos_ext.cluster.node.processes import (
     MARK,
     Records,
@@ -47,32 +51,17 @@ from kaos_ext.cluster.node.protocol import (
     PROCESSES,
     SOCKET,
     VERSION,
-    Lines,
     ProcessRecord,
     ProcessSpec,
-    encode,
     rfc3339,
 )
+from kaos_ext.cluster.node.spawning import Pipes, execute
+from kaos_ext.cluster.node.templates import NoFork, Templates, Unborn, fits
 
 _PR_SET_CHILD_SUBREAPER = 36
-_CHUNK = 64 * 1024
 _STOP_GRACE = 5.0
 
-
-@dataclass(eq=False)
-class _Process:
-    record: ProcessRecord
-    log: LogWriter
-    streams: dict[int, str]
-    held: int | None
-    handle: subprocess.Popen[bytes]
-
-
-@dataclass(eq=False)
-class _Peer:
-    connection: socket.socket
-    lines: Lines = field(default_factory=Lines)
-    pending: bytearray = field(default_factory=bytearray)
+Reply = Callable[[dict[str, Any]], None]
 
 
 class Supervisor:
@@ -80,18 +69,19 @@ class Supervisor:
         self.root = root
         self._records = Records(root)
         self._selector = selectors.DefaultSelector()
-        self._listener = listener
-        self._running: dict[int, _Process] = {}
+        self._peers = Peers(self._selector, listener, self._answer, self._left_alone)
+        self._templates = Templates(root, self._selector)
+        self._running: dict[int, HeldProcess] = {}
         self._known: dict[str, ProcessRecord] = {record.id: record for record in self._records.read()}
-        self._peers: set[_Peer] = set()
         self._claims: dict[str, socket.socket] = {}
         self._stopping: float | None = None
-        self._waiting_for_stop: list[tuple[_Peer, int]] = []
+        self._waiting_for_stop: list[tuple[Peer, int]] = []
         self._orphan_seconds: float | None = None
         self._alone_since = time.monotonic()
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "hello": self._hello,
             "start": self._start,
+            "warm": self._warm,
             "signal": self._signal,
             "forget": self._forget,
             "claim": self._claim,
@@ -109,13 +99,11 @@ class Supervisor:
         for ignored in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT):
             signal.signal(ignored, _nothing)
         signal.signal(signal.SIGTERM, lambda number, frame: self._begin_stop(_STOP_GRACE))
-        self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(wake, selectors.EVENT_READ, lambda: _drain(wake))
         while not self._finished():
             for key, mask in self._selector.select(self._patience()):
-                if isinstance(key.data, _Peer):
-                    self._converse(key.data, mask)
+                if isinstance(key.data, Peer):
+                    self._peers.converse(key.data, mask)
                 else:
                     key.data()
             self._reap()
@@ -124,97 +112,55 @@ class Supervisor:
         for claim in self._claims.values():
             claim.close()
         for peer, request in self._waiting_for_stop:
-            with contextlib.suppress(OSError):
-                peer.connection.setblocking(True)
-                peer.connection.settimeout(1)
-                peer.connection.sendall(bytes(peer.pending) + encode({"id": request, "ok": {}}))
+            self._peers.farewell(peer, {"id": request, "ok": {}})
 
     def _finished(self) -> bool:
-        return self._stopping is not None and not self._running
+        return self._stopping is not None and not self._running and not self._templates.pids
 
     def _patience(self) -> float | None:
         if self._stopping is not None:
             return max(0.0, min(self._stopping - time.monotonic(), 0.5))
         if self._orphan_seconds is not None and not self._peers:
             return max(0.0, self._alone_since + self._orphan_seconds - time.monotonic())
-        return None
+        return self._templates.patience()
 
     def _check_deadlines(self) -> None:
         now = time.monotonic()
-        if self._stopping is not None and now >= self._stopping:
-            for process in self._running.values():
-                signal_group(process.record.pid, signal.SIGKILL)
-        elif (
-            self._stopping is None
-            and self._orphan_seconds is not None
-            and not self._peers
-            and now >= self._alone_since + self._orphan_seconds
-        ):
+        if self._stopping is not None:
+            self._templates.close()
+            if now >= self._stopping:
+                for process in self._running.values():
+                    signal_group(process.record.pid, signal.SIGKILL)
+        elif self._orphan_seconds is not None and not self._peers and now >= self._alone_since + self._orphan_seconds:
             self._begin_stop(_STOP_GRACE)
+        else:
+            self._templates.check_patience()
 
     # -- conversations -------------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            peer = _Peer(connection)
-            self._peers.add(peer)
-            self._selector.register(connection, selectors.EVENT_READ, peer)
+    def _left_alone(self) -> None:
+        self._alone_since = time.monotonic()
 
-    def _converse(self, peer: _Peer, mask: int) -> None:
-        try:
-            if mask & selectors.EVENT_WRITE:
-                self._flush(peer)
-            if mask & selectors.EVENT_READ:
-                data = peer.connection.recv(_CHUNK * 4)
-                if not data:
-                    raise ConnectionResetError
-                for message in peer.lines.feed(data):
-                    self._answer(peer, message)
-        except BlockingIOError:
-            return
-        except (OSError, ValueError):
-            self._hang_up(peer)
-
-    def _answer(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
         request = message.pop("id")
         operation = message.pop("op")
         if operation == "stop_all":
             self._waiting_for_stop.append((peer, request))
-            for each in list(self._peers):
-                self._send(each, {"event": "stopping"})
+            self._peers.tell({"event": "stopping"})
             self._begin_stop(float(message.get("grace", _STOP_GRACE)))
             return
+        if operation == "start" and (template := self._awaited(message)):
+            # Answered once it is known whether there is something to fork from.
+            self._templates.when_decided(template, partial(self._perform, peer, request, operation, message))
+            return
+        self._perform(peer, request, operation, message)
+
+    def _perform(self, peer: Peer, request: int, operation: str, message: dict[str, Any]) -> None:
         try:
             reply: dict[str, Any] = {"id": request, "ok": self._operations[operation](message)}
         except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
             reply = {"id": request, "error": str(error) or type(error).__name__}
-        self._send(peer, reply)
-
-    def _send(self, peer: _Peer, message: dict[str, Any]) -> None:
-        peer.pending += encode(message)
-        try:
-            self._flush(peer)
-        except OSError:
-            self._hang_up(peer)
-
-    def _flush(self, peer: _Peer) -> None:
-        try:
-            while peer.pending:
-                del peer.pending[: peer.connection.send(peer.pending)]
-        except BlockingIOError:
-            pass
-        if peer in self._peers:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.pending else 0)
-            self._selector.modify(peer.connection, wanted, peer)
-
-    def _hang_up(self, peer: _Peer) -> None:
-        if peer in self._peers:
-            self._peers.discard(peer)
-            self._selector.unregister(peer.connection)
-            peer.connection.close()
-            self._alone_since = time.monotonic()
+        self._peers.send(peer, reply)
 
     # -- operations ----------------------------------------------------------------------------------------------
 
@@ -225,6 +171,19 @@ class Supervisor:
             "processes": [record.to_json() for record in self._known.values()],
         }
 
+    def _warm(self, message: dict[str, Any]) -> dict[str, Any]:
+        for modules in message["templates"]:
+            self._templates.want(modules)
+        return {}
+
+    def _awaited(self, message: dict[str, Any]) -> tuple[str, ...]:
+        """The template that this start has to wait for."""
+        modules = tuple((message.get("process") or {}).get("template") or ())
+        if not modules or self._stopping is not None or not fits(ProcessSpec.from_json(message["process"])):
+            return ()
+        self._templates.want(modules)
+        return modules if self._templates.starting(modules) else ()
+
     def _start(self, message: dict[str, Any]) -> dict[str, Any]:
         spec = ProcessSpec.from_json(message["process"])
         if self._stopping is not None:
@@ -233,37 +192,42 @@ class Supervisor:
             return {"process": self._known[spec.id].to_json()}
         log = LogWriter(Path(spec.log))
         try:
-            handle = subprocess.Popen(
-                spec.argv,
-                env=spec.env | {MARK: mark(self.root, spec.id)},
-                cwd=spec.cwd,
-                stdin=subprocess.PIPE if spec.hold_stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                bufsize=0,
-            )
+            pipes = Pipes.open(spec.hold_stdin)
+            try:
+                pid, unborn = self._spawn(spec, pipes)
+            except OSError:
+                pipes.close()
+                raise
+            finally:
+                pipes.hand_over()
         except OSError:
             log.close(time.time_ns())
             raise
-        record = ProcessRecord(spec.id, handle.pid, birth(handle.pid) or "", rfc3339(), spec.labels)
+        record = ProcessRecord(spec.id, pid, birth(pid) or "", rfc3339(), spec.labels)
+        process = HeldProcess(record, log, pipes, self._selector)
         try:
             self._records.write(record)
         except OSError:
             # What the disk does not know must not run. It is reaped as any orphan.
-            signal_group(handle.pid, signal.SIGKILL)
-            handle.returncode = -signal.SIGKILL
-            log.close(time.time_ns())
+            signal_group(pid, signal.SIGKILL)
+            if unborn is not None:
+                unborn.give_up()
+            process.close()
             raise
-        assert handle.stdout is not None and handle.stderr is not None
-        streams = {handle.stdout.fileno(): "stdout", handle.stderr.fileno(): "stderr"}
-        process = _Process(record, log, streams, handle.stdin.fileno() if handle.stdin else None, handle)
-        for fd in streams:
-            os.set_blocking(fd, False)
-            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._hear(process, fd))
+        process.listen()
         self._known[spec.id] = record
-        self._running[handle.pid] = process
+        self._running[pid] = process
+        if unborn is not None:
+            unborn.let_go()
         return {"process": record.to_json()}
+
+    def _spawn(self, spec: ProcessSpec, pipes: Pipes) -> tuple[int, Unborn | None]:
+        env = spec.env | {MARK: mark(self.root, spec.id)}
+        if fits(spec):
+            with contextlib.suppress(NoFork):
+                unborn = self._templates.fork(spec, env, pipes)
+                return unborn.pid, unborn
+        return execute(spec.argv, env, spec.cwd, pipes), None
 
     def _signal(self, message: dict[str, Any]) -> dict[str, Any]:
         record = self._known.get(message["process"])
@@ -310,20 +274,6 @@ class Supervisor:
 
     # -- processes -----------------------------------------------------------------------------------------------
 
-    def _hear(self, process: _Process, fd: int, limit: int = 16) -> None:
-        for _ in range(limit):
-            try:
-                data = os.read(fd, _CHUNK)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._selector.unregister(fd)
-                del process.streams[fd]
-                return
-            process.log.feed("stdout" if process.streams[fd] == "stdout" else "stderr", data, time.time_ns())
-
     def _reap(self) -> None:
         while True:
             try:
@@ -335,23 +285,17 @@ class Supervisor:
             process = self._running.pop(pid, None)
             if process is not None:
                 self._ended(process, os.waitstatus_to_exitcode(status))
+            else:
+                self._templates.reaped(pid)
 
-    def _ended(self, process: _Process, status: int) -> None:
+    def _ended(self, process: HeldProcess, status: int) -> None:
         """As in a container, the end of the first process is the end of all."""
         record = process.record
-        process.handle.returncode = status
         signal_group(record.pid, signal.SIGKILL)
-        if any(pid not in self._running for pid in children()):
+        if set(children()) - self._running.keys() - self._templates.pids:
             for pid in marked(self.root, record.id):
                 kill(pid)
-        for fd in list(process.streams):
-            self._hear(process, fd, limit=1024)
-            if fd in process.streams:
-                self._selector.unregister(fd)
-        for pipe in (process.handle.stdin, process.handle.stdout, process.handle.stderr):
-            if pipe is not None:
-                pipe.close()
-        process.log.close(time.time_ns())
+        process.close()
         code, number = (128 - status, -status) if status < 0 else (status, 0)
         ended = replace(record, finished_at=rfc3339(), exit_code=code, signal=number)
         try:
@@ -359,8 +303,7 @@ class Supervisor:
         except OSError as error:
             print(f"exit of {record.id} is not on disk: {error.strerror}", file=sys.stderr, flush=True)
         self._known[record.id] = ended
-        for peer in list(self._peers):
-            self._send(peer, {"event": "exited", "process": ended.to_json()})
+        self._peers.tell({"event": "exited", "process": ended.to_json()})
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

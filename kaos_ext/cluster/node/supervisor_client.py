@@ -24,6 +24,7 @@ from kaos_ext.cluster.node.protocol import (
     LOG_FILE,
     LOST_EXIT,
     SOCKET,
+    VERSION,
     Lines,
     ProcessRecord,
     ProcessSpec,
@@ -78,6 +79,7 @@ class SupervisorClient:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.pid = 0
+        self._version = VERSION
         self._ids = itertools.count(1)
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._exits: dict[str, asyncio.Future[ProcessRecord]] = {}
@@ -109,7 +111,7 @@ class SupervisorClient:
         reader, self._writer = await _open(self.root)
         self._reader = asyncio.create_task(self._listen(reader), name="supervisor connection")
         answer = await self._ask("hello", {})
-        self.pid = answer["pid"]
+        self.pid, self._version = answer["pid"], answer["version"]
         known = [ProcessRecord.from_json(record) for record in answer["processes"]]
         self._settle(known)
         self._connected.set()
@@ -216,7 +218,7 @@ class SupervisorClient:
         self._exits.setdefault(spec.id, asyncio.get_running_loop().create_future())
         self._starting.add(spec.id)
         try:
-            answer = await self.call("start", process=spec.to_json())
+            answer = await self.call("start", process=self._told(spec))
         except BaseException:
             self._exits.pop(spec.id, None)
             raise
@@ -226,6 +228,18 @@ class SupervisorClient:
         if not record.running:
             self._settle_one(record)
         return record
+
+    def _told(self, spec: ProcessSpec) -> dict[str, Any]:
+        """The spec as this supervisor understands it: it may be older than we are, and outlive its daemon's upgrade."""
+        told = spec.to_json()
+        if self._version < 2:
+            del told["template"]
+        return told
+
+    async def warm(self, templates: list[tuple[str, ...]]) -> None:
+        """Have these templates ready to fork from."""
+        if self._version >= 2 and templates:
+            await self.call("warm", templates=templates)
 
     async def exit_of(self, record: ProcessRecord) -> ProcessRecord:
         """Wait for the end of a process this client started or met when it connected."""

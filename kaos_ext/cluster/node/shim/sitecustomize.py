@@ -12,7 +12,7 @@ import os
 import sys
 
 
-def _install(hosts, search):
+def install(hosts, search):
     import _socket
 
     names = {}
@@ -102,6 +102,7 @@ def _chain():
             return
 
 
-if os.environ.get("KAOS_HOSTS"):
-    _install(os.environ["KAOS_HOSTS"], tuple(os.environ.get("KAOS_SEARCH", "").split()))
-_chain()
+if __name__ == "sitecustomize":  # a template loads it by another name, and installs it in each of its children
+    if os.environ.get("KAOS_HOSTS"):
+        install(os.environ["KAOS_HOSTS"], tuple(os.environ.get("KAOS_SEARCH", "").split()))
+    _chain()

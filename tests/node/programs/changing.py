@@ -1,0 +1,1 @@
+"""A module whose file changes while a template has it imported."""
