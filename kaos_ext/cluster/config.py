@@ -8,12 +8,15 @@
         daemon.pid/.lock  the daemon that runs it; daemon.log what it says
         node/  volumes/  images.json
 
-`<home>` is `$KAOS_HOME` or the user's data folder. The API port and the 127.x network are chosen once and kept, so
-that kubeconfigs, the addresses of Services and kubectl's discovery cache stay right over restarts.
+`<home>` is `$KAOS_HOME` or the user's data folder, on a disk of this machine. The API port and the 127.x network are
+chosen once and kept, so that kubeconfigs, the addresses of Services and kubectl's discovery cache stay right over
+restarts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
@@ -21,9 +24,14 @@ from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from kaos_ext import __version__
 from kaos_ext.model.errors import KaosError, UsageError
 
 DEFAULT_NAME = "default"
+FORMAT = 1
+"""Of the state folder; a folder of a later one is refused."""
+ALLOW_NETWORK = "KAOS_ALLOW_NETWORK_HOME"
+"""Set to 1 by those who know that no other machine uses the folder."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -40,6 +48,8 @@ class ClusterConfig:
     owner_pid: int | None = None
     owner_birth: str | None = None
     """When the owner was born: a pid alone may be another process's by now."""
+    host: str = ""
+    """Name of the node, where it is not the context's: of a cluster that was restored under another name."""
 
     @property
     def context(self) -> str:
@@ -52,7 +62,7 @@ class ClusterConfig:
 
     @property
     def node_name(self) -> str:
-        return self.context
+        return self.host or self.context
 
     @property
     def network(self) -> IPv4Network:
@@ -123,7 +133,8 @@ class ClusterConfig:
         )
 
     def save(self) -> None:
-        data = {key: value for key, value in asdict(self).items() if key != "root" and value is not None}
+        data = {key: value for key, value in asdict(self).items() if key != "root" and value not in (None, "")}
+        data |= {"format": FORMAT, "written_by": __version__}
         write_private(self.file, json.dumps(data, indent=1).encode() + b"\n")
 
 
@@ -150,33 +161,76 @@ def load_config(root: Path) -> ClusterConfig:
     """The config kept in a state folder; FileNotFoundError when there is none."""
     text = (root / "config.json").read_text()
     try:
-        return ClusterConfig(root=root, **json.loads(text))
-    except (ValueError, TypeError) as error:
+        data = json.loads(text)
+        found, writer = int(data.pop("format", 1)), str(data.pop("written_by", ""))
+        if found > FORMAT:
+            by = f", written by kaos {writer}" if writer else ""
+            raise KaosError(
+                f"the state of cluster {root.name!r} has format {found}{by}; this is kaos {__version__}, "
+                f"which knows formats up to {FORMAT}",
+                hint="use the version that wrote it or a later one: pip install --upgrade kaos-ext",
+            )
+        return ClusterConfig(root=root, **data)
+    except (ValueError, TypeError, AttributeError) as error:
         raise KaosError(
             f"{root / 'config.json'} is damaged: {error}",
             hint=f"restore it, or remove the cluster's state with `kaos down --delete {root.name}`",
         ) from error
 
 
+def check_place(path: Path) -> None:
+    """Refuse a state folder that another machine may have as well."""
+    import getpass
+
+    from kaos_ext.store.place import network_mount
+
+    found = network_mount(path)
+    if found is None or os.environ.get(ALLOW_NETWORK) == "1":
+        return
+    raise KaosError(
+        f"{path} lies on {found.source} ({found.type} at {found.point}), a network file system: a cluster's database "
+        "there can be destroyed by a second machine, or by a lock that does not hold",
+        hint=f"set KAOS_HOME to a folder on a disk of this machine, such as /var/tmp/kaos-{getpass.getuser()} "
+        f"(or {ALLOW_NETWORK}=1, if no other machine ever uses this one)",
+    )
+
+
+def unwritable(path: Path, error: OSError) -> KaosError:
+    """What to say of a file or folder that cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return KaosError(
+        f"{path} cannot be written: {error.strerror or error}",
+        hint="free some space there, then try again: nothing of the file was changed"
+        if full
+        else "see who may write there, or set KAOS_HOME to another folder",
+    )
+
+
 def private_folder(path: Path) -> Path:
     """Make a folder (and its parents) that only this user can enter."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o700)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise unwritable(path, error) from error
     return path
 
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file in one step, readable by this user only; a crash leaves the old or the new content, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
         raise

@@ -104,6 +104,11 @@ def main() -> None:
         _log.error("%s", error)
         report.error(error)
         status = 1
+    except OSError as error:
+        traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        report.error(KaosError(f"the daemon could not go on: {where}{error.strerror or error}"))
+        status = 1
     except BaseException:
         traceback.print_exc()
         status = 1

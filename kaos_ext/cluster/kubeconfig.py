@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from kaos_ext.cluster.config import ClusterConfig, write_private
+from kaos_ext.cluster.config import ClusterConfig, unwritable, write_private
 from kaos_ext.cluster.yaml_edit import in_block_style, set_item, set_scalar
 from kaos_ext.model.errors import KaosError
 
@@ -140,7 +140,10 @@ def _remembered(config: ClusterConfig) -> str:
 def _edit(path: Path, items: dict[str, tuple[str, dict[str, Any] | None]], current: str | None = None) -> None:
     """Set (or with None remove) named items and the current context of one file, keeping everything else."""
     path = path.resolve()  # a kubeconfig that is a link stays one
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     with _lock(path):
         try:
             text = path.read_text()
@@ -177,6 +180,8 @@ def _lock(path: Path) -> Iterator[None]:
                     f"{path} is being changed by another program", hint=f"if none is running, remove {lock}"
                 ) from None
             time.sleep(0.01)
+        except OSError as error:
+            raise unwritable(path, error) from error
     try:
         yield
     finally:

@@ -26,6 +26,7 @@ from typing import Any
 from kaos_ext.cluster.config import (
     DEFAULT_NAME,
     ClusterConfig,
+    check_place,
     cluster_root,
     kaos_home,
     load_config,
@@ -103,6 +104,7 @@ async def start_cluster(
     state to keep never becomes ephemeral.
     """
     root = cluster_root(name)
+    check_place(root)
     await sweep_ephemeral(except_for=name)
     async with _locked(name, on_progress):
         config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
@@ -279,7 +281,12 @@ def _load_or_create(root: Path, name: str, on_progress: Progress) -> ClusterConf
         port=choose_port({other.port for other in others}),
         octet=choose_octet(root, {other.octet for other in others}),
     )
-    config.save()
+    try:
+        config.save()
+    except KaosError:
+        with contextlib.suppress(OSError):
+            root.rmdir()  # so that a start that failed leaves no half of a cluster
+        raise
     return config
 
 

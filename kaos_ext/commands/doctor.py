@@ -74,6 +74,7 @@ def _machine() -> list[Check]:
 
 
 def _disk() -> Check:
+    from kaos_ext.cluster.config import check_place
     from kaos_ext.commands.cluster import home
 
     folder = home()
@@ -81,6 +82,10 @@ def _disk() -> Check:
     free = shutil.disk_usage(nearest).free
     if not os.access(nearest, os.W_OK):
         return Check("home", Finding.BAD, f"{folder} cannot be written", "set KAOS_HOME to a folder that can")
+    try:
+        check_place(folder)
+    except KaosError as error:
+        return Check("home", Finding.BAD, error.message, error.hint)
     enough = free > ENOUGH_BYTES
     hint = "" if enough else "free some space, or set KAOS_HOME"
     return Check("home", Finding.GOOD if enough else Finding.BAD, f"{folder}, {free // 1_000_000:,} MB free", hint)
