@@ -169,12 +169,12 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
 
 async def pydantic_ai(model: str, mcp: str, seconds: float) -> None:
     from pydantic_ai import Agent  # type: ignore[import-not-found, unused-ignore]
-    from pydantic_ai.mcp import MCPServerStreamableHTTP  # type: ignore[import-not-found, unused-ignore]
+    from pydantic_ai.mcp import MCPToolset  # type: ignore[import-not-found, unused-ignore]
     from pydantic_ai.models.openai import OpenAIChatModel  # type: ignore[import-not-found, unused-ignore]
     from pydantic_ai.providers.openai import OpenAIProvider  # type: ignore[import-not-found, unused-ignore]
 
     provider = OpenAIProvider(base_url=f"{model}/v1", api_key="x")
-    agent = Agent(OpenAIChatModel("m", provider=provider), toolsets=[MCPServerStreamableHTTP(f"{mcp}/mcp")])
+    agent = Agent(OpenAIChatModel("m", provider=provider), toolsets=[MCPToolset(f"{mcp}/mcp")])
     async with agent:
         await timed(lambda: agent.run("Use the echo tool"), seconds)
 

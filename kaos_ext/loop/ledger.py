@@ -13,7 +13,7 @@ so runs beside each other overshoot a limit by no more than the call each of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,6 +45,7 @@ _IDLE_AFTER = frozenset({EventType.PAUSED, EventType.APPROVAL_REQUESTED, EventTy
 _IDLE_BEFORE = frozenset({EventType.LOOP_STARTED, EventType.ITERATION_STARTED})
 """Around these the time is not worked: a pause, a person thinking, a process that is not there."""
 _RUN_ENDS = frozenset({EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELED})
+_LEASES = frozenset({EventType.DELEGATION_REQUEST, EventType.DELEGATION_RESPONSE, EventType.DELEGATION_ERROR})
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Account:
     """Seconds of the open iteration that are not in the amounts yet."""
 
 
+NEW = Account()
+ONE_ITERATION, ONE_MODEL_CALL, ONE_TOOL_CALL = Amounts(iterations=1), Amounts(model_calls=1), Amounts(tool_calls=1)
+
+
 @dataclass(frozen=True)
 class Ledger:
     seq: int = 0
@@ -77,7 +82,7 @@ class Ledger:
     """What children may still spend, by the id of the delegation."""
 
     def account(self, run: str) -> Account:
-        return self.accounts.get(run) or Account()
+        return self.accounts.get(run) or NEW
 
     def spent(self, scope: Scope, run: str, now: float) -> Amounts:
         """What counts against a scope's limit at this time, reservations and work under way included."""
@@ -131,89 +136,119 @@ def estimated_tokens(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def fold(ledger: Ledger, event: Event) -> Ledger:
-    """The ledger after one more event; those it has seen change nothing."""
-    if 0 < event.seq <= ledger.seq:
-        return ledger
-    if event.seq:
-        ledger = changed(ledger, seq=event.seq)
-    if not event.run:
-        return ledger
-    ledger = _timed(ledger, event)
-    content = event.content if isinstance(event.content, Mapping) else {}
-    match event.type:
-        case EventType.LOOP_STARTED:
-            return _lost(ledger, event)
-        case EventType.ITERATION_STARTED:
-            account = changed(ledger.account(event.run), iteration=NOTHING)
-            return _charged(_kept(ledger, event.run, account), event, Amounts(iterations=1))
-        case EventType.MODEL_REQUEST:
-            ledger = _lost(ledger, event)
-            reserved = Amounts.from_json(content.get("reserved") or {})
-            ledger = _kept(ledger, event.run, changed(ledger.account(event.run), reserved=reserved))
-            return _charged(ledger, event, Amounts(model_calls=1))
-        case EventType.MODEL_RESPONSE:
-            reserved = ledger.account(event.run).reserved or NOTHING
-            ledger = _kept(ledger, event.run, changed(ledger.account(event.run), reserved=None))
-            return _charged(ledger, event, _used(content, reserved))
-        case EventType.TOOL_CALL:
-            return _charged(ledger, event, Amounts(tool_calls=1))
-        case EventType.DELEGATION_REQUEST if event.data.get("lease"):
-            lease = Amounts.from_json(event.data["lease"])
-            return changed(ledger, leases={**ledger.leases, str(event.data.get("call_id")): lease})
-        case EventType.DELEGATION_RESPONSE | EventType.DELEGATION_ERROR:
-            return _lease_settled(ledger, event)
-        case kind if kind in ITERATION_ENDS:
-            return _iteration_ended(ledger, event)
-        case kind if kind in _RUN_ENDS:
-            ledger = _lost(ledger, event)
-            return changed(ledger, accounts={r: a for r, a in ledger.accounts.items() if r != event.run})
+def fold(ledger: Ledger, *events: Event) -> Ledger:
+    """The ledger after some more events; those it has seen change nothing."""
+    for event in events:
+        if not 0 < event.seq <= ledger.seq:
+            ledger = _folded(ledger, event)
     return ledger
 
 
-def _timed(ledger: Ledger, event: Event) -> Ledger:
-    account = ledger.accounts.get(event.run)
+def _folded(ledger: Ledger, event: Event) -> Ledger:
+    changes: dict[str, Any] = {"seq": event.seq} if event.seq else {}
+    if event.run:
+        before = ledger.accounts.get(event.run)
+        account, spent = _timed(before, event), NOTHING
+        book = _BOOKS.get(event.type)
+        if book is not None:
+            account, spent = book(account, event)
+        elif event.type in _LEASES:
+            changes["leases"], spent = _leased(ledger.leases, event)
+        if spent is not NOTHING:
+            account = account or NEW
+            account = changed(account, iteration=account.iteration.plus(spent), task=account.task.plus(spent))
+            day = _day(event.time)
+            changes["today"] = (ledger.today if day == ledger.day else NOTHING).plus(spent)
+            changes["life"], changes["day"] = ledger.life.plus(spent), day
+        if _over(event):
+            changes["accounts"] = {run: kept for run, kept in ledger.accounts.items() if run != event.run}
+        elif account is not None and account is not before:
+            changes["accounts"] = {**ledger.accounts, event.run: account}
+    return changed(ledger, **changes) if changes else ledger
+
+
+def _over(event: Event) -> bool:
+    """The run ends with this event; that of a chat request is its one iteration."""
+    if event.type in ITERATION_ENDS:
+        return event.run != LOOP_RUN and not event.run.startswith("task_")
+    return event.type in _RUN_ENDS
+
+
+def _timed(account: Account | None, event: Event) -> Account | None:
+    """The account of an open iteration with the time that was worked until the event."""
     if account is None or account.last is None:
         if event.type != EventType.ITERATION_STARTED:
-            return ledger
-        return _kept(ledger, event.run, changed(account or Account(), last=event.time, idle=False, worked=0.0))
+            return account
+        return changed(account or NEW, last=event.time, idle=False, worked=0.0)
     unworked = account.idle or event.type in _IDLE_BEFORE
     worked = account.worked if unworked else account.worked + max(0.0, event.time - account.last)
-    idle = event.type in _IDLE_AFTER
-    return _kept(ledger, event.run, changed(account, last=event.time, idle=idle, worked=worked))
+    return changed(account, last=event.time, idle=event.type in _IDLE_AFTER, worked=worked)
 
 
-def _iteration_ended(ledger: Ledger, event: Event) -> Ledger:
-    if event.type != EventType.ITERATION_FAILED:
-        ledger = _lost(ledger, event)
-    account = ledger.account(event.run)
-    ledger = _kept(ledger, event.run, changed(account, reserved=None, last=None, worked=0.0))
-    if account.worked:
-        ledger = _charged(ledger, event, Amounts(wall_seconds=account.worked))
-    if event.run != LOOP_RUN and not event.run.startswith("task_"):
-        return changed(ledger, accounts={run: kept for run, kept in ledger.accounts.items() if run != event.run})
-    return ledger
+Booked = tuple[Account | None, Amounts]
+"""The account after an event, and what the event charges to every scope."""
 
 
-def _lost(ledger: Ledger, event: Event) -> Ledger:
+def _iteration_started(account: Account | None, event: Event) -> Booked:
+    return changed(account or NEW, iteration=NOTHING), ONE_ITERATION
+
+
+def _model_asked(account: Account | None, event: Event) -> Booked:
+    account = account or NEW
+    # One before it that never came to an answer keeps its reservation.
+    spent = ONE_MODEL_CALL.plus(account.reserved or NOTHING)
+    return changed(account, reserved=Amounts.from_json(event.fields.get("reserved") or {})), spent
+
+
+def _model_answered(account: Account | None, event: Event) -> Booked:
+    account = account or NEW
+    return changed(account, reserved=None), _used(event.fields, account.reserved or NOTHING)
+
+
+def _tool_called(account: Account | None, event: Event) -> Booked:
+    return account, ONE_TOOL_CALL
+
+
+def _iteration_ended(account: Account | None, event: Event) -> Booked:
+    account = account or NEW
+    spent = Amounts(wall_seconds=account.worked) if account.worked else NOTHING
+    # A model that said it failed has not billed; one that never came to an answer may have.
+    if event.type != EventType.ITERATION_FAILED and account.reserved is not None:
+        spent = spent.plus(account.reserved)
+    return changed(account, reserved=None, last=None, worked=0.0), spent
+
+
+def _lost(account: Account | None, event: Event) -> Booked:
     """A model call that never came to an answer keeps its reservation: it may have been billed."""
-    account = ledger.accounts.get(event.run)
     if account is None or account.reserved is None:
-        return ledger
-    ledger = _kept(ledger, event.run, changed(account, reserved=None))
-    return _charged(ledger, event, account.reserved)
+        return account, NOTHING
+    return changed(account, reserved=None), account.reserved
 
 
-def _lease_settled(ledger: Ledger, event: Event) -> Ledger:
+_BOOKS: dict[str, Callable[[Account | None, Event], Booked]] = {
+    EventType.LOOP_STARTED: _lost,
+    EventType.ITERATION_STARTED: _iteration_started,
+    EventType.MODEL_REQUEST: _model_asked,
+    EventType.MODEL_RESPONSE: _model_answered,
+    EventType.TOOL_CALL: _tool_called,
+    **dict.fromkeys(ITERATION_ENDS, _iteration_ended),
+    **dict.fromkeys(_RUN_ENDS, _lost),
+}
+
+
+def _leased(leases: Mapping[str, Amounts], event: Event) -> tuple[Mapping[str, Amounts], Amounts]:
+    """The leases of children after an event of a delegation, and what it charges."""
     id = str(event.data.get("call_id"))
-    lease = ledger.leases.get(id)
+    if event.type == EventType.DELEGATION_REQUEST:
+        given = event.data.get("lease")
+        return ({**leases, id: Amounts.from_json(given)} if given else leases), NOTHING
+    lease = leases.get(id)
     if lease is None:
-        return ledger
+        return leases, NOTHING
     said = event.data.get("spent")
     # A child that does not say what it spent may have spent all it was given.
     spent = lease if said is None else Amounts.from_json(said)
-    ledger = changed(ledger, leases={other: kept for other, kept in ledger.leases.items() if other != id})
-    return _charged(ledger, event, spent)
+    return {other: kept for other, kept in leases.items() if other != id}, spent
 
 
 def _used(content: Mapping[str, Any], reserved: Amounts) -> Amounts:
@@ -225,23 +260,6 @@ def _used(content: Mapping[str, Any], reserved: Amounts) -> Amounts:
         tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
     cost = content.get("cost")
     return Amounts(steps=1, tokens=tokens, cost=None if cost is None else float(cost))
-
-
-def _charged(ledger: Ledger, event: Event, amounts: Amounts) -> Ledger:
-    day = _day(event.time)
-    account = ledger.account(event.run)
-    account = changed(account, iteration=account.iteration.plus(amounts), task=account.task.plus(amounts))
-    return changed(
-        ledger,
-        day=day,
-        today=(ledger.today if day == ledger.day else NOTHING).plus(amounts),
-        life=ledger.life.plus(amounts),
-        accounts={**ledger.accounts, event.run: account},
-    )
-
-
-def _kept(ledger: Ledger, run: str, account: Account) -> Ledger:
-    return changed(ledger, accounts={**ledger.accounts, run: account})
 
 
 def _with(spent: Amounts, now: float, accounts: Iterable[Account], leases: Iterable[Amounts] = ()) -> Amounts:

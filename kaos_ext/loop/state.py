@@ -8,7 +8,7 @@ was cut off: it may have happened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -124,6 +124,8 @@ class RunState:
     """The run's first event."""
     ended_at: float = 0.0
     """End of the last iteration."""
+    asked_pause: float = 0.0
+    """Seconds for which the server that failed the last iteration wants to be left alone."""
     used_tools: bool = False
     """The open iteration, or the last one, asked for tools."""
     suspended: bool = False
@@ -150,79 +152,55 @@ def begin(spec: RunSpec) -> RunState:
 
 def interrupted(state: RunState) -> RunState:
     """The state once whoever made the calls under way is gone, without their answers."""
-    return changed(state, pending=tuple(changed(call, interrupted=call.intended) for call in state.pending))
+    return changed(state, pending=_cut_off(state))
 
 
 def fold(state: RunState, event: Event) -> RunState:
     """The state after one more event; events of other runs change nothing."""
     if event.run != state.spec.run:
         return state
-    state = changed(
-        state,
-        status=loop_state.fold(state.status, event),
-        started_at=event.time if state.started_at is None else state.started_at,
-    )
-    content = event.content if isinstance(event.content, Mapping) else {}
-    match event.type:
-        case EventType.LOOP_STARTED:
-            return changed(_unheld(interrupted(state)), active_since=event.time)
-        case EventType.RESUMED:
-            return changed(_unheld(state), active_since=event.time)
-        case EventType.RUN_REQUESTED:
-            id = str(content.get("id", ""))
-            return changed(state, requested=id, last_request=id)
-        case EventType.ITERATION_STARTED:
-            return changed(
-                _unheld(state),
-                requested="",
-                forced=bool(content.get("forced")),
-                turns=(),
-                pending=(),
-                steps=0,
-                answer=None,
-                iteration_goal=str(content.get("goal", state.spec.goal)),
-                active_since=event.time,
-                used_tools=False,
-            )
-        case EventType.MODEL_RESPONSE:
-            return _answered(state, content)
-        case EventType.TOOL_CALL:
-            return _intended(state, event)
-        case EventType.TOOL_RESULT | EventType.TOOL_ERROR | EventType.OUTCOME_UNKNOWN:
-            return _called(state, event, content)
-        case EventType.APPROVAL_REQUESTED:
-            return _changed(state, event, asked_at=event.time)
-        case EventType.APPROVAL_GRANTED:
-            return changed(_changed(state, event, granted=True), active_since=event.time)
-        case EventType.APPROVAL_DECLINED:
-            why = str(content.get("reason") or "")
-            said = f"a person declined this call{': ' + why if why else ''}"
-            return changed(_changed(state, event, declined=said), active_since=event.time)
-        case EventType.APPROVAL_TIMED_OUT:
-            allowed = content.get("decision") == "allow"
-            said = "" if allowed else "nobody approved this call in time"
-            return changed(_changed(state, event, granted=allowed, declined=said), active_since=event.time)
-        case EventType.BUDGET_EXHAUSTED:
-            if content.get("scope") == Scope.ITERATION:
-                return state
-            return changed(state, exhausted=str(content.get("reason", "")))
-        case kind if kind in ITERATION_ENDS:
-            return _ended(state, event, content)
-    return state
+    fold = _FOLDS.get(event.type)
+    changes = fold(state, event) if fold is not None else {}
+    changes["status"] = loop_state.fold(state.status, event)
+    if state.started_at is None:
+        changes["started_at"] = event.time
+    return changed(state, **changes)
 
 
-def _unheld(state: RunState) -> RunState:
-    """What held the loop is looked at anew; a task that a limit ended stays ended."""
-    return changed(state, exhausted="") if state.spec.repeat is Repeat.FOREVER and state.exhausted else state
+Changes = dict[str, Any]
 
 
-def _changed(state: RunState, event: Event, **change: Any) -> RunState:
-    id = event.data.get("call_id")
-    pending = tuple(changed(call, **change) if call.id == id else call for call in state.pending)
-    return changed(state, pending=pending)
+def _loop_started(state: RunState, event: Event) -> Changes:
+    return {"pending": _cut_off(state), "active_since": event.time, **_unheld(state)}
 
 
-def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
+def _resumed(state: RunState, event: Event) -> Changes:
+    return {"active_since": event.time, **_unheld(state)}
+
+
+def _run_requested(state: RunState, event: Event) -> Changes:
+    id = str(event.fields.get("id", ""))
+    return {"requested": id, "last_request": id}
+
+
+def _iteration_started(state: RunState, event: Event) -> Changes:
+    content = event.fields
+    return {
+        "requested": "",
+        "forced": bool(content.get("forced")),
+        "turns": (),
+        "pending": (),
+        "steps": 0,
+        "answer": None,
+        "iteration_goal": str(content.get("goal", state.spec.goal)),
+        "active_since": event.time,
+        "used_tools": False,
+        **_unheld(state),
+    }
+
+
+def _model_answered(state: RunState, event: Event) -> Changes:
+    content = event.fields
     calls = tuple(
         PendingCall(
             str(call["id"]), str(call["name"]), dict(call.get("arguments") or {}), problem=str(call.get("problem", ""))
@@ -230,38 +208,101 @@ def _answered(state: RunState, content: Mapping[str, Any]) -> RunState:
         for call in content.get("tool_calls") or ()
     )
     text = str(content.get("text") or "")
-    return changed(
-        state,
-        steps=state.steps + 1,
-        pending=calls,
-        turns=(*state.turns, Turn("assistant", text, calls)),
-        answer=None if calls else text,
-        used_tools=state.used_tools or bool(calls),
-    )
+    return {
+        "steps": state.steps + 1,
+        "pending": calls,
+        "turns": (*state.turns, Turn("assistant", text, calls)),
+        "answer": None if calls else text,
+        "used_tools": state.used_tools or bool(calls),
+    }
 
 
-def _intended(state: RunState, event: Event) -> RunState:
-    call_id, repeatable = event.data.get("call_id"), bool(event.data.get("repeatable"))
-    pending = tuple(
-        changed(call, intended=True, repeatable=repeatable) if call.id == call_id else call for call in state.pending
-    )
-    return changed(state, pending=pending)
+def _tool_called(state: RunState, event: Event) -> Changes:
+    return _call(state, event, intended=True, repeatable=bool(event.data.get("repeatable")))
 
 
-def _called(state: RunState, event: Event, content: Mapping[str, Any]) -> RunState:
-    call_id = str(event.data.get("call_id", ""))
+def _tool_ended(state: RunState, event: Event) -> Changes:
+    content, call_id = event.fields, str(event.data.get("call_id", ""))
     text = content.get("result") if event.type == EventType.TOOL_RESULT else f"Error: {content.get('error', '')}"
-    return changed(
-        state,
-        pending=tuple(call for call in state.pending if call.id != call_id),
-        turns=(*state.turns, Turn("tool", str(text), call_id=call_id, tool=str(content.get("tool", "")))),
-    )
+    return {
+        "pending": tuple(call for call in state.pending if call.id != call_id),
+        "turns": (*state.turns, Turn("tool", str(text), call_id=call_id, tool=str(content.get("tool", "")))),
+    }
 
 
-def _ended(state: RunState, event: Event, content: Mapping[str, Any]) -> RunState:
+def _approval_asked(state: RunState, event: Event) -> Changes:
+    return _call(state, event, asked_at=event.time)
+
+
+def _approval_granted(state: RunState, event: Event) -> Changes:
+    return {"active_since": event.time, **_call(state, event, granted=True)}
+
+
+def _approval_declined(state: RunState, event: Event) -> Changes:
+    why = str(event.fields.get("reason") or "")
+    said = f"a person declined this call{': ' + why if why else ''}"
+    return {"active_since": event.time, **_call(state, event, declined=said)}
+
+
+def _approval_timed_out(state: RunState, event: Event) -> Changes:
+    allowed = event.fields.get("decision") == "allow"
+    said = "" if allowed else "nobody approved this call in time"
+    return {"active_since": event.time, **_call(state, event, granted=allowed, declined=said)}
+
+
+def _exhausted(state: RunState, event: Event) -> Changes:
+    content = event.fields
+    return {} if content.get("scope") == Scope.ITERATION else {"exhausted": str(content.get("reason", ""))}
+
+
+def _iteration_ended(state: RunState, event: Event) -> Changes:
+    content = event.fields
     text = str(content.get("error") or content.get("result") or "")
     past = Past(event.iteration, str(content.get("outcome", "")), text[:DIGEST_CHARACTERS])
     digest = state.digest
     if past.outcome != Outcome.SUPERSEDED:
         digest = (*digest, past)[-DIGEST_ITERATIONS:]
-    return changed(state, turns=(), pending=(), steps=0, answer=None, ended_at=event.time, digest=digest, forced=False)
+    return {
+        "turns": (),
+        "pending": (),
+        "steps": 0,
+        "answer": None,
+        "ended_at": event.time,
+        "asked_pause": float(content.get("retry_after_seconds") or 0),
+        "digest": digest,
+        "forced": False,
+    }
+
+
+_FOLDS: dict[str, Callable[[RunState, Event], Changes]] = {
+    EventType.LOOP_STARTED: _loop_started,
+    EventType.RESUMED: _resumed,
+    EventType.RUN_REQUESTED: _run_requested,
+    EventType.ITERATION_STARTED: _iteration_started,
+    EventType.MODEL_RESPONSE: _model_answered,
+    EventType.TOOL_CALL: _tool_called,
+    EventType.TOOL_RESULT: _tool_ended,
+    EventType.TOOL_ERROR: _tool_ended,
+    EventType.OUTCOME_UNKNOWN: _tool_ended,
+    EventType.APPROVAL_REQUESTED: _approval_asked,
+    EventType.APPROVAL_GRANTED: _approval_granted,
+    EventType.APPROVAL_DECLINED: _approval_declined,
+    EventType.APPROVAL_TIMED_OUT: _approval_timed_out,
+    EventType.BUDGET_EXHAUSTED: _exhausted,
+    **dict.fromkeys(ITERATION_ENDS, _iteration_ended),
+}
+
+
+def _cut_off(state: RunState) -> tuple[PendingCall, ...]:
+    return tuple(changed(call, interrupted=call.intended) for call in state.pending)
+
+
+def _unheld(state: RunState) -> Changes:
+    """What held the loop is looked at anew; a task that a limit ended stays ended."""
+    return {"exhausted": ""} if state.spec.repeat is Repeat.FOREVER else {}
+
+
+def _call(state: RunState, event: Event, **change: Any) -> Changes:
+    """What is known of one pending call changes."""
+    id = event.data.get("call_id")
+    return {"pending": tuple(changed(call, **change) if call.id == id else call for call in state.pending)}

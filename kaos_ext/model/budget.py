@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from kaos_ext.model.errors import KaosError, UsageError
+from kaos_ext.model.values import changed
 
 
 class PriceUnknownError(KaosError):
@@ -50,7 +51,7 @@ class Scope(StrEnum):
     LIFE = "life"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Amounts:
     """How much of each resource. As a limit, what is None does not bind; as spending, None is nothing yet."""
 
@@ -76,8 +77,15 @@ class Amounts:
     def plus(self, other: Amounts) -> Amounts:
         if other is NOTHING:
             return self
-        amounts: dict[str, Any] = {name: _sum(getattr(self, name), getattr(other, name)) for name in _NAMES}
-        return Amounts(**amounts)
+        if self is NOTHING:
+            return other
+        own = self.__dict__
+        sums = {
+            name: value if own[name] is None else own[name] + value
+            for name, value in other.__dict__.items()
+            if value is not None
+        }
+        return changed(self, **sums)
 
     def to_json(self) -> dict[str, float]:
         return {resource.value: value for resource, value in self.items()}
@@ -85,17 +93,16 @@ class Amounts:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Amounts:
         amounts: dict[str, Any] = {}
-        for resource, name in _FIELDS.items():
-            given = value.get(resource.value)
+        for key, given in value.items():
+            resource = _RESOURCES.get(key)
+            if resource is None:
+                names = ", ".join(resource.value for resource in Resource)
+                raise UsageError(f"a budget knows no {key!r}", hint=f"it knows {names}")
             if given is None:
                 continue
             if isinstance(given, bool) or not isinstance(given, int | float) or given < 0:
-                raise UsageError(f"the budget's {resource.value} is {given!r}", hint="a number of at least 0 is needed")
-            amounts[name] = given if resource in (Resource.COST, Resource.WALL_SECONDS) else int(given)
-        unknown = set(value) - {resource.value for resource in Resource}
-        if unknown:
-            names = ", ".join(resource.value for resource in Resource)
-            raise UsageError(f"a budget knows no {sorted(unknown)[0]!r}", hint=f"it knows {names}")
+                raise UsageError(f"the budget's {key} is {given!r}", hint="a number of at least 0 is needed")
+            amounts[_FIELDS[resource]] = given if resource in _FRACTIONS else int(given)
         return cls(**amounts)
 
 
@@ -108,14 +115,9 @@ _FIELDS: dict[Resource, str] = {
     Resource.COST: "cost",
     Resource.WALL_SECONDS: "wall_seconds",
 }
-_NAMES = tuple(_FIELDS.values())
+_RESOURCES: dict[str, Resource] = {resource.value: resource for resource in Resource}
+_FRACTIONS = frozenset({Resource.COST, Resource.WALL_SECONDS})
 NOTHING = Amounts()
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other
 
 
 @dataclass(frozen=True, slots=True)

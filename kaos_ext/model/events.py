@@ -120,6 +120,11 @@ class Event:
         return f"event_{self.seq:08x}"
 
     @property
+    def fields(self) -> Mapping[str, Any]:
+        """The content of those types that have fields; empty of those whose content is a text."""
+        return self.content if isinstance(self.content, dict) else {}
+
+    @property
     def timestamp(self) -> str:
         return timestamp(self.time)
 

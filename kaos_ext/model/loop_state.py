@@ -7,12 +7,12 @@ The end of an iteration carries the totals so far, so a fold may begin at any en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from kaos_ext.model.events import LOOP_RUN, Event, EventType, seconds_of, timestamp
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, seconds_of, timestamp
 from kaos_ext.model.values import changed
 
 
@@ -168,118 +168,158 @@ def fold(state: LoopState, event: Event) -> LoopState:
     """The state after one more event; events of other runs, folded ones and unknown types change nothing."""
     if event.run != state.run or 0 < event.seq <= state.seq:
         return state
-    state = changed(state, seq=event.seq or state.seq)
-    content = event.content if isinstance(event.content, Mapping) else {}
-    match event.type:
-        case EventType.LOOP_STARTED:
-            waiting = _at_work(state)
-            upcoming = content.get("next_at")
-            return changed(
-                state,
-                phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else waiting,
-                goal=str(content.get("goal", state.goal)),
-                interval_seconds=float(content.get("interval_seconds", state.interval_seconds)),
-                next_run_at=seconds_of(upcoming) if upcoming else state.next_run_at,
-                session=event.session or state.session,
-                # Whoever takes the loop up may have mended what failed: the back-off begins anew.
-                failures=0,
-                stop_reason="",
-            )
-        case EventType.LOOP_STOPPED:
-            return changed(state, phase=LoopPhase.STOPPED, next_run_at=None)
-        case EventType.ITERATION_STARTED:
-            return changed(
-                state,
-                phase=LoopPhase.RUNNING,
-                iteration=event.iteration,
-                step=0,
-                started_at=event.time,
-                next_run_at=None,
-                session=event.session or state.session,
-                goal=str(content.get("goal", state.goal)),
-                stop_reason="",
-                approvals=(),
-            )
-        case EventType.ITERATION_FINISHED | EventType.ITERATION_FAILED | EventType.ITERATION_TIMED_OUT:
-            return _iteration_ended(state, event, content)
-        case EventType.MODEL_REQUEST:
-            return changed(state, step=event.step)
-        case EventType.MODEL_RESPONSE:
-            return changed(state, totals=_with_usage(state.totals, content.get("usage")))
-        case EventType.TOOL_CALL:
-            return changed(state, totals=changed(state.totals, tool_calls=state.totals.tool_calls + 1))
-        case EventType.AGENT_RESPONSE:
-            return changed(state, last_response=str(event.content))
-        case EventType.PAUSED:
-            return changed(state, phase=LoopPhase.PAUSED)
-        case EventType.RESUMED:
-            return changed(state, phase=_at_work(state))
-        case EventType.BUDGET_EXHAUSTED:
-            return _exhausted(state, content)
-        case EventType.APPROVAL_REQUESTED:
-            expires = content.get("expires_at")
-            call = Waiting(
-                str(event.data.get("call_id", "")),
-                str(content.get("tool", "")),
-                dict(content.get("arguments") or {}),
-                event.time,
-                seconds_of(expires) if expires else None,
-            )
-            return _waiting_for(state, (*state.approvals, call))
-        case EventType.APPROVAL_GRANTED | EventType.APPROVAL_DECLINED | EventType.APPROVAL_TIMED_OUT:
-            answered = event.data.get("call_id")
-            return _waiting_for(state, tuple(item for item in state.approvals if item.id != answered))
-    return state
+    fold = _FOLDS.get(event.type)
+    changes = fold(state, event) if fold is not None else {}
+    if event.seq:
+        changes["seq"] = event.seq
+    return changed(state, **changes) if changes else state
 
 
-def _at_work(state: LoopState) -> LoopPhase:
-    if state.approvals:
+Changes = dict[str, Any]
+
+
+def _loop_started(state: LoopState, event: Event) -> Changes:
+    content = event.fields
+    upcoming = content.get("next_at")
+    return {
+        "phase": LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else _at_work(state, state.approvals),
+        "goal": str(content.get("goal", state.goal)),
+        "interval_seconds": float(content.get("interval_seconds", state.interval_seconds)),
+        "next_run_at": seconds_of(upcoming) if upcoming else state.next_run_at,
+        "session": event.session or state.session,
+        # Whoever takes the loop up may have mended what failed: the back-off begins anew.
+        "failures": 0,
+        "stop_reason": "",
+    }
+
+
+def _loop_stopped(state: LoopState, event: Event) -> Changes:
+    return {"phase": LoopPhase.STOPPED, "next_run_at": None}
+
+
+def _iteration_started(state: LoopState, event: Event) -> Changes:
+    return {
+        "phase": LoopPhase.RUNNING,
+        "iteration": event.iteration,
+        "step": 0,
+        "started_at": event.time,
+        "next_run_at": None,
+        "session": event.session or state.session,
+        "goal": str(event.fields.get("goal", state.goal)),
+        "stop_reason": "",
+        "approvals": (),
+    }
+
+
+def _iteration_ended(state: LoopState, event: Event) -> Changes:
+    content = event.fields
+    failed = event.type != EventType.ITERATION_FINISHED
+    totals = content.get("totals")
+    upcoming = content.get("next_at")
+    return {
+        "phase": LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else LoopPhase.WAITING,
+        "iteration": event.iteration,
+        "started_at": None,
+        "session": event.session or state.session,
+        "last_outcome": str(content.get("outcome", "")),
+        "last_duration_seconds": content.get("duration_seconds"),
+        "last_error": str(content.get("error", "")),
+        "stop_reason": str(content.get("reason", "")),
+        "approvals": (),
+        "last_response": str(content.get("result", state.last_response)),
+        "next_run_at": seconds_of(upcoming) if upcoming else None,
+        "failures": int(content.get("failures", state.failures + 1)) if failed else 0,
+        "totals": Totals.from_json(totals) if totals else changed(state.totals, iterations=state.totals.iterations + 1),
+    }
+
+
+def _model_asked(state: LoopState, event: Event) -> Changes:
+    return {"step": event.step}
+
+
+def _model_answered(state: LoopState, event: Event) -> Changes:
+    given, totals = event.fields.get("usage"), state.totals
+    usage = given if isinstance(given, dict) else {}
+    return {
+        "totals": changed(
+            totals,
+            model_calls=totals.model_calls + 1,
+            input_tokens=totals.input_tokens + int(usage.get("prompt_tokens") or 0),
+            output_tokens=totals.output_tokens + int(usage.get("completion_tokens") or 0),
+        )
+    }
+
+
+def _tool_called(state: LoopState, event: Event) -> Changes:
+    return {"totals": changed(state.totals, tool_calls=state.totals.tool_calls + 1)}
+
+
+def _responded(state: LoopState, event: Event) -> Changes:
+    return {"last_response": str(event.content)}
+
+
+def _paused(state: LoopState, event: Event) -> Changes:
+    return {"phase": LoopPhase.PAUSED}
+
+
+def _resumed(state: LoopState, event: Event) -> Changes:
+    return {"phase": _at_work(state, state.approvals)}
+
+
+def _exhausted(state: LoopState, event: Event) -> Changes:
+    content = event.fields
+    changes: Changes = {"stop_reason": str(content.get("reason", ""))}
+    if state.open:
+        return changes
+    until = content.get("until")
+    if until:
+        return {**changes, "phase": LoopPhase.WAITING, "next_run_at": seconds_of(until)}
+    return {**changes, "phase": LoopPhase.STOPPED, "next_run_at": None}
+
+
+def _approval_asked(state: LoopState, event: Event) -> Changes:
+    content = event.fields
+    expires = content.get("expires_at")
+    call = Waiting(
+        str(event.data.get("call_id", "")),
+        str(content.get("tool", "")),
+        dict(content.get("arguments") or {}),
+        event.time,
+        seconds_of(expires) if expires else None,
+    )
+    return _waiting_for(state, (*state.approvals, call))
+
+
+def _approval_answered(state: LoopState, event: Event) -> Changes:
+    answered = event.data.get("call_id")
+    return _waiting_for(state, tuple(item for item in state.approvals if item.id != answered))
+
+
+def _waiting_for(state: LoopState, approvals: tuple[Waiting, ...]) -> Changes:
+    phase = LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else _at_work(state, approvals)
+    return {"approvals": approvals, "phase": phase}
+
+
+def _at_work(state: LoopState, approvals: tuple[Waiting, ...]) -> LoopPhase:
+    if approvals:
         return LoopPhase.INPUT_REQUIRED
     return LoopPhase.RUNNING if state.open else LoopPhase.WAITING
 
 
-def _waiting_for(state: LoopState, approvals: tuple[Waiting, ...]) -> LoopState:
-    state = changed(state, approvals=approvals)
-    return state if state.phase is LoopPhase.PAUSED else changed(state, phase=_at_work(state))
-
-
-def _exhausted(state: LoopState, content: Mapping[str, Any]) -> LoopState:
-    state = changed(state, stop_reason=str(content.get("reason", "")))
-    if state.open:
-        return state
-    until = content.get("until")
-    if until:
-        return changed(state, phase=LoopPhase.WAITING, next_run_at=seconds_of(until))
-    return changed(state, phase=LoopPhase.STOPPED, next_run_at=None)
-
-
-def _iteration_ended(state: LoopState, event: Event, content: Mapping[str, Any]) -> LoopState:
-    failed = event.type != EventType.ITERATION_FINISHED
-    totals = content.get("totals")
-    upcoming = content.get("next_at")
-    return changed(
-        state,
-        phase=LoopPhase.PAUSED if state.phase is LoopPhase.PAUSED else LoopPhase.WAITING,
-        iteration=event.iteration,
-        started_at=None,
-        session=event.session or state.session,
-        last_outcome=str(content.get("outcome", "")),
-        last_duration_seconds=content.get("duration_seconds"),
-        last_error=str(content.get("error", "")),
-        stop_reason=str(content.get("reason", "")),
-        approvals=(),
-        last_response=str(content.get("result", state.last_response)),
-        next_run_at=seconds_of(upcoming) if upcoming else None,
-        failures=int(content.get("failures", state.failures + 1)) if failed else 0,
-        totals=Totals.from_json(totals) if totals else changed(state.totals, iterations=state.totals.iterations + 1),
-    )
-
-
-def _with_usage(totals: Totals, usage: Any) -> Totals:
-    usage = usage if isinstance(usage, Mapping) else {}
-    return changed(
-        totals,
-        model_calls=totals.model_calls + 1,
-        input_tokens=totals.input_tokens + int(usage.get("prompt_tokens") or 0),
-        output_tokens=totals.output_tokens + int(usage.get("completion_tokens") or 0),
-    )
+_FOLDS: dict[str, Callable[[LoopState, Event], Changes]] = {
+    EventType.LOOP_STARTED: _loop_started,
+    EventType.LOOP_STOPPED: _loop_stopped,
+    EventType.ITERATION_STARTED: _iteration_started,
+    **dict.fromkeys(ITERATION_ENDS, _iteration_ended),
+    EventType.MODEL_REQUEST: _model_asked,
+    EventType.MODEL_RESPONSE: _model_answered,
+    EventType.TOOL_CALL: _tool_called,
+    EventType.AGENT_RESPONSE: _responded,
+    EventType.PAUSED: _paused,
+    EventType.RESUMED: _resumed,
+    EventType.BUDGET_EXHAUSTED: _exhausted,
+    EventType.APPROVAL_REQUESTED: _approval_asked,
+    EventType.APPROVAL_GRANTED: _approval_answered,
+    EventType.APPROVAL_DECLINED: _approval_answered,
+    EventType.APPROVAL_TIMED_OUT: _approval_answered,
+}

@@ -15,11 +15,12 @@ T = TypeVar("T")
 def _changed(value: T, /, **changes: Any) -> T:
     """A copy of a frozen dataclass with these fields changed."""
     own: dict[str, Any] = value.__dict__
-    if not changes.keys() <= own.keys():
+    fields = own | changes
+    if len(fields) != len(own):
         raise TypeError(f"{type(value).__name__} has no field {sorted(changes.keys() - own.keys())[0]!r}")
     made = object.__new__(type(value))
-    made.__dict__.update(own)
-    made.__dict__.update(changes)
+    # The dict becomes the instance's own; filling the one it would be given takes half as long again.
+    object.__setattr__(made, "__dict__", fields)
     return made
 
 
