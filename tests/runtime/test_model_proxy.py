@@ -94,6 +94,33 @@ def test_mock_responses_come_from_the_request_and_from_the_configuration(proxy: 
     assert streamed.count('"content": "') == 3 and streamed.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize("said", [KEY, f"is it {KEY}?", f"{KEY}{KEY}", KEY[:-1], "sk-", "sk-sk-canary-0815"])
+def test_the_key_is_in_no_answer_whatever_a_model_says_and_wherever_its_chunks_are_cut(
+    proxy: Running, said: str
+) -> None:
+    asked = {"messages": [{"role": "user", "content": said}]}
+    shown = f"You said: {said}".replace(KEY, "[redacted]")
+    assert (
+        proxy.post("/v1/chat/completions", {"model": "small", **asked}).json["choices"][0]["message"]["content"]
+        == shown
+    )
+    reply = proxy.post("/v1/chat/completions", {"model": "small", "stream": True, **asked}).text
+    chunks = [json.loads(line[6:]) for line in reply.splitlines() if line.startswith("data: {")]
+    texts = [choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(texts) == shown and len(texts) > 3 and reply.endswith("data: [DONE]\n\n")
+
+
+def test_the_key_is_in_no_argument_of_a_tool_call(proxy: Running) -> None:
+    parameters = {"type": "object", "properties": {"text": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "put", "parameters": parameters}}]
+    asked = {"model": "small", "messages": [{"role": "user", "content": f"put {KEY}"}], "tools": tools}
+    reply = proxy.post("/v1/chat/completions", {**asked, "stream": True}).text
+    chunks = [json.loads(line[6:]) for line in reply.splitlines() if line.startswith("data: {")]
+    calls = [call for chunk in chunks for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", ())]
+    assert json.loads("".join(call["function"]["arguments"] for call in calls)) == {"text": "put [redacted]"}
+    assert KEY not in proxy.post("/v1/chat/completions", asked).text
+
+
 def test_embeddings_pass_too(proxy: Running) -> None:
     reply = proxy.post("/v1/embeddings", {"model": "small", "input": "x"})
     assert reply.json["data"][0]["embedding"] == [0.5, 0.25]

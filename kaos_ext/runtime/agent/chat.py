@@ -2,7 +2,8 @@
 
 The newest user message is the prompt; what was said before is the session's own history. A stream shows each tool call
 as a progress object in a text chunk, then the text as the model writes it. A failed run is an HTTP error (or, once a
-stream has begun, an error event), never an apology with status 200.
+stream has begun, an error event), never an apology with status 200. What came from Secrets is not in an answer: it
+would be written down wherever the answer is.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from aiohttp import web
 
 from kaos_ext.loop import RunState
 from kaos_ext.runtime.agent.service import AgentService, RunFailed, new_session
+from kaos_ext.runtime.secrets import Redactor
 
 
 class Chat:
     def __init__(self, service: AgentService) -> None:
         self._service = service
+        self._redactor = Redactor(service.settings.secrets)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -40,8 +43,8 @@ class Chat:
         try:
             state = await self._service.chat(text, session, delegated=delegated)
         except RunFailed as error:
-            return _error(error.status, str(error), kind="agent_error")
-        message = {"role": "assistant", "content": state.status.last_response}
+            return _error(error.status, self._redactor.text(str(error)), kind="agent_error")
+        message = {"role": "assistant", "content": self._redactor.text(state.status.last_response)}
         return web.json_response(
             {
                 "id": session,
@@ -60,6 +63,7 @@ class Chat:
         await response.prepare(request)
         created = int(time.time())
         streamed = False
+        answer = self._redactor.stream()
 
         async def send(event: Mapping[str, Any] | str) -> None:
             data = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
@@ -76,22 +80,31 @@ class Chat:
         async def on_text(part: str) -> None:
             nonlocal streamed
             streamed = True
-            await chunk({"content": part})
+            if shown := answer.feed(part):
+                await chunk({"content": shown})
+
+        async def rest() -> None:
+            if held := answer.end():
+                await chunk({"content": held})
 
         async def on_call(step: int, tool: str) -> None:
             limit = self._service.settings.task_limits.max_steps
             action = "delegate" if tool.startswith("delegate_to_") else "tool_call"
-            progress = {"type": "progress", "step": step, "max_steps": limit, "action": action, "target": tool}
+            target = self._redactor.text(tool)
+            progress = {"type": "progress", "step": step, "max_steps": limit, "action": action, "target": target}
+            await rest()
             await chunk({"content": json.dumps(progress)})
 
         await chunk({"role": "assistant"})
         try:
             state = await self._service.chat(text, session, delegated=delegated, on_text=on_text, on_call=on_call)
         except RunFailed as error:
-            await send({"error": {"message": str(error), "type": "agent_error"}})
+            await rest()
+            await send({"error": {"message": self._redactor.text(str(error)), "type": "agent_error"}})
         else:
+            await rest()
             if not streamed or state.status.last_outcome != "Completed":
-                await chunk({"content": state.status.last_response})
+                await chunk({"content": self._redactor.text(state.status.last_response)})
             await chunk({}, "stop", usage=_usage(state))
             await send("[DONE]")
         return response

@@ -55,14 +55,15 @@ class Surface:
 
         async def cards(request: web.Request) -> web.Response:
             tools = await service.tools.all(live=True)
-            return web.json_response(card(service.settings, tools, asked_at=f"{request.scheme}://{request.host}"))
+            shown = card(service.settings, tools, asked_at=f"{request.scheme}://{request.host}")
+            return web.json_response(redactor.value(shown))
 
         async def tools(request: web.Request) -> web.Response:
             listed = [
                 {"name": tool.name, "description": tool.description, "parameters_json_schema": dict(tool.schema)}
                 for tool in await service.tools.all(live=True)
             ]
-            return web.json_response({"agent": service.settings.name, "tools": listed})
+            return web.json_response({"agent": service.settings.name, "tools": redactor.value(listed)})
 
         counts = Counts(service.settings.name, lambda: service.loop_state)
         service.journal.observers.append(counts)

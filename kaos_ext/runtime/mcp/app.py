@@ -1,7 +1,8 @@
 """The server's process: tools on the official SDK's server, streamable HTTP at `/mcp`, stateless, JSON replies.
 
 The shell's checks stand before it as ASGI middleware, with `/health` and `/ready`. Tools that are plain functions run
-in worker threads, so a slow one holds nothing up.
+in worker threads, so a slow one holds nothing up. Values of the server's own Secrets leave it neither in answers nor in
+what its tools print.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import contextlib
 import functools
 import gc
 import inspect
+import io
 import json
 import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError
 from kaos_ext.runtime.guard import Caller, Guard
 from kaos_ext.runtime.mcp.source import SourceError, SourceTool, tools_of
 from kaos_ext.runtime.peers import peer_uid
+from kaos_ext.runtime.secrets import Redactor, values_from_secrets
 
 GRACE_SECONDS = 20
 MCP_PATH = "/mcp"
@@ -39,8 +43,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Checked:
     """The service shell's checks, health and readiness before an ASGI application."""
 
-    def __init__(self, app: App, guard: Guard, name: str) -> None:
+    def __init__(self, app: App, guard: Guard, name: str, redactor: Redactor | None = None) -> None:
         self._app, self._guard, self._name = app, guard, name
+        self._redactor = redactor
         self.ready = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,10 +68,53 @@ class Checked:
             message = "this server is stateless: POST a JSON-RPC request"
             await _answer(send, 405 if streams else 406, {"error": {"message": message}})
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _redacted(send, self._redactor) if self._redactor else send)
 
 
-def build(name: str, tools: Sequence[SourceTool], guard: Guard) -> Checked:
+def _redacted(send: Send, redactor: Redactor) -> Send:
+    """Replies are JSON in one piece; what they say of their length is made right."""
+    start: MutableMapping[str, Any] = {}
+    parts: list[bytes] = []
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+            return
+        parts.append(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        body = redactor.text(b"".join(parts).decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        headers = [(key, value) for key, value in start["headers"] if key.lower() != b"content-length"]
+        await send({**start, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
+        await send({**message, "body": body})
+
+    return sent
+
+
+class _Printed(io.TextIOBase):
+    """Where what tools print goes, without values from Secrets."""
+
+    def __init__(self, out: TextIO, redactor: Redactor) -> None:
+        self._out, self._redactor = out, redactor
+
+    def write(self, text: str) -> int:
+        self._out.write(self._redactor.text(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+
+def build(name: str, tools: Sequence[SourceTool], guard: Guard, redactor: Redactor | None = None) -> Checked:
     """The ASGI application that serves these tools."""
     # A start is mostly the creation of classes; collecting garbage meanwhile finds none.
     gc.disable()
@@ -90,7 +138,7 @@ def build(name: str, tools: Sequence[SourceTool], guard: Guard) -> Checked:
     app = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=open_to_guard)
     gc.enable()
     gc.freeze()
-    return Checked(app, guard, name)
+    return Checked(app, guard, name, redactor)
 
 
 def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,7 +222,10 @@ def serve(env: Mapping[str, str]) -> int:
     name = env.get("MCP_SERVER_NAME") or "python-string"
     set_up_process("mcp", name, env)
     logging.getLogger("mcp").setLevel(max(logging.WARNING, logging.getLogger().level))
-    app = build(name, tools_of(source), Guard.from_env(env))
+    redactor = Redactor(values_from_secrets(env))
+    if redactor:
+        sys.stdout, sys.stderr = _Printed(sys.stdout, redactor), _Printed(sys.stderr, redactor)
+    app = build(name, tools_of(source), Guard.from_env(env), redactor)
     asyncio.run(run(app, env.get(podenv.HOST) or "127.0.0.1", int(env.get(podenv.PORT) or 8000)))
     return 0
 

@@ -1,7 +1,7 @@
 """Requests through the proxy: the model is checked and renamed, the key is put on, bytes come back as they are.
 
 Errors of our own have OpenAI's form: 404 `model_not_found`, 503 `upstream_not_configured`, 502 `upstream_unreachable`,
-504 `upstream_timeout`. What the upstream answers, errors included, is passed on untouched.
+504 `upstream_timeout`. What the upstream answers, errors included, is passed on as it is, but for the key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import aiohttp
 from aiohttp import web
 
 from kaos_ext.runtime.modelapi import mock
+from kaos_ext.runtime.modelapi.answers import CleanedStream, cleaned
 from kaos_ext.runtime.modelapi.config import Config, Route
+from kaos_ext.runtime.secrets import SECRET_LENGTH, Redactor
 
 ENDPOINTS = ("chat/completions", "completions", "embeddings")
 PASSED = ("content-type", "retry-after", "x-request-id", "cache-control")
@@ -27,6 +29,9 @@ class Proxy:
     def __init__(self, config: Config, session: aiohttp.ClientSession) -> None:
         self._config = config
         self._session = session
+        self._redactors = {
+            route.key: Redactor([route.key]) for route in config.routes if len(route.key) >= SECRET_LENGTH
+        }
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         for prefix in ("/v1", ""):
@@ -65,15 +70,22 @@ class Proxy:
     async def _pass(self, request: web.Request, url: str, body: Mapping[str, Any], route: Route) -> web.StreamResponse:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         response: web.StreamResponse | None = None
+        redactor = self._redactors.get(route.key)
         try:
             async with self._session.post(url, json=body, headers=_headers(route), timeout=timeout) as upstream:
                 headers = {name: upstream.headers[name] for name in PASSED if name in upstream.headers}
                 if "text/event-stream" not in upstream.headers.get("content-type", ""):
-                    return web.Response(status=upstream.status, body=await upstream.read(), headers=headers)
+                    given = await upstream.read()
+                    shown = given if redactor is None else cleaned(given, redactor)
+                    return web.Response(status=upstream.status, body=shown, headers=headers)
                 response = web.StreamResponse(status=upstream.status, headers=headers)
                 await response.prepare(request)
+                filtered = None if redactor is None else CleanedStream(redactor)
                 async for part in upstream.content.iter_any():
-                    await response.write(part)
+                    if shown := part if filtered is None else filtered.feed(part):
+                        await response.write(shown)
+                if filtered is not None and (shown := filtered.end()):
+                    await response.write(shown)
                 return response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if response is None:
