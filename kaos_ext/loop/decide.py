@@ -165,6 +165,9 @@ def needs_approval(state: RunState, call: PendingCall) -> bool:
 def affordable(state: RunState, calls: tuple[PendingCall, ...], now: float) -> tuple[PendingCall, ...]:
     """The calls there is room for, in their order; one whose intent is on record has been paid for."""
     limits, spec = state.spec.limits, state.spec
+    seconds = room(state.ledger, spec.budget, spec.run, now, Resource.WALL_SECONDS)
+    if seconds is not None and seconds <= 0:
+        return ()  # Nobody has time left, not even for what was paid for.
     left = room(state.ledger, spec.budget, spec.run, now, Resource.TOOL_CALLS)
     if limits.max_tool_calls:
         own = max(0, limits.max_tool_calls - state.status.totals.tool_calls)
@@ -229,12 +232,14 @@ def due_at(state: RunState) -> float:
     """When the next iteration may start: the pause counts from the end of the last one."""
     if not state.status.iteration:
         return 0.0
-    return state.ended_at + pause(state.spec.limits.interval_seconds, state.status.failures)
+    return state.ended_at + pause(state.spec.limits.interval_seconds, state.status.failures, state.asked_pause)
 
 
 def resumes_at(state: RunState) -> float:
     """When the next iteration may start for a process that takes the run up: its back-off begins anew."""
-    return state.ended_at + pause(state.spec.limits.interval_seconds, 0) if state.status.iteration else 0.0
+    if not state.status.iteration:
+        return 0.0
+    return state.ended_at + pause(state.spec.limits.interval_seconds, 0, state.asked_pause)
 
 
 def _spent(state: RunState, now: float) -> str:
@@ -323,10 +328,20 @@ def _cut(state: RunState, now: float, refused: Refusal | None = None) -> tuple[E
     return (*events, end)
 
 
-def failed(state: RunState, error: str, now: float) -> tuple[Event, ...]:
-    """The records of an iteration that an error ended."""
+def failed(
+    state: RunState, error: str, now: float, *, retry_after: float = 0, billed: bool = False
+) -> tuple[Event, ...]:
+    """The records of an iteration that an error ended; `billed` when what failed may have cost something all the same.
+
+    `retry_after` are the seconds for which whoever failed wants to be left alone.
+    """
     unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
-    end = _end(state, now, EventType.ITERATION_FAILED, Outcome.FAILED, error=error)
+    more: dict[str, Any] = {"error": error}
+    if retry_after:
+        more["retry_after_seconds"] = retry_after
+    if billed:
+        more["billed"] = True
+    end = _end(state, now, EventType.ITERATION_FAILED, Outcome.FAILED, **more)
     return (*unknowns, _event(state, EventType.ERROR, error), end)
 
 
@@ -341,7 +356,7 @@ def _finished(state: RunState, now: float, outcome: Outcome, text: str) -> tuple
     return (response, _end(state, now, EventType.ITERATION_FINISHED, outcome, result=text[:RESULT_CHARACTERS]))
 
 
-def _end(state: RunState, now: float, kind: EventType, outcome: Outcome, **more: str) -> Event:
+def _end(state: RunState, now: float, kind: EventType, outcome: Outcome, **more: Any) -> Event:
     status = state.status
     content: dict[str, Any] = {"outcome": str(outcome), **more}
     content["duration_seconds"] = round(max(0.0, now - (status.started_at or now)), 3)
@@ -349,7 +364,8 @@ def _end(state: RunState, now: float, kind: EventType, outcome: Outcome, **more:
     if failures:
         content["failures"] = failures
     if state.spec.repeat is Repeat.FOREVER:
-        content["next_at"] = timestamp(now + pause(state.spec.limits.interval_seconds, failures))
+        asked = float(more.get("retry_after_seconds") or 0)
+        content["next_at"] = timestamp(now + pause(state.spec.limits.interval_seconds, failures, asked))
     totals = changed(status.totals, iterations=status.totals.iterations + 1)
     return _event(state, kind, {**content, "totals": totals.to_json()})
 

@@ -6,6 +6,7 @@ is the user's text); with a tool result it answers `The tool said: <result>`; wi
 
     GET  /requests              every chat request so far: body, and whether the key was right
     POST /trouble {"status", "times", "break"}   answer the next ones with this status, or break off their streams
+                  {"raw", "type", "headers", "silent"}   or with this body, with headers, or not at all for seconds
 """
 
 from __future__ import annotations
@@ -44,8 +45,15 @@ class Server:
         trouble = self._trouble["times"] > 0
         if trouble:
             self._trouble["times"] -= 1
+            await asyncio.sleep(self._trouble.get("silent", 0))
+            if "raw" in self._trouble:
+                return web.Response(
+                    body=self._trouble["raw"].encode(), content_type=self._trouble.get("type", "application/json")
+                )
             if self._trouble.get("status"):
-                return _error(self._trouble["status"], "trouble was asked for", "trouble")
+                refused = _error(self._trouble["status"], "trouble was asked for", "trouble")
+                refused.headers.update(self._trouble.get("headers", {}))
+                return refused
         message = answer(body)
         frame = {"id": "chatcmpl-1", "created": int(time.time()), "model": body["model"]}
         usage = {"prompt_tokens": len(body["messages"]), "completion_tokens": 7, "total_tokens": 7}

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -110,7 +110,10 @@ class Journal:
         events = [changed(event, time=event.time or now) for event in events]
         fresh = {event.session: event for event in events if event.session and event.session not in self._sessions}
         started = [Event(EventType.SESSION_STARTED, session=name, time=event.time) for name, event in fresh.items()]
-        ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
+        try:
+            ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
+        except UnicodeEncodeError:  # Half a surrogate pair is JSON, and no text.
+            return self.record([_encodable(event) for event in events], sync=sync)
         self._sessions.update(fresh)
         if self._retention.session_events:
             self._touched.update(event.session for event in events if event.session)
@@ -350,6 +353,24 @@ def _newest_or_oldest(
     # Only names of this module and a number are in the text.
     one = f"SELECT id FROM (SELECT id FROM log WHERE type = ?{bounds} ORDER BY id{order} LIMIT {limit})"  # noqa: S608
     return f"id IN ({' UNION ALL '.join([one] * len(types))})", [v for kind in types for v in (kind, *parameters)]
+
+
+def _encodable(event: Event) -> Event:
+    return changed(
+        event, session=_text(event.session), content=_text(event.content), data=_text(dict(event.data))
+    )  # fmt: skip
+
+
+def _text(value: Any) -> Any:
+    """A JSON value whose texts can be written, with `?` for what cannot."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case Mapping():
+            return {_text(key): _text(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_text(item) for item in value]
+    return value
 
 
 def _whole(events: list[Event]) -> list[Event]:

@@ -24,6 +24,13 @@ OnText = Callable[[str], Awaitable[None]]
 class ModelError(KaosError):
     """The model could not be asked, or answered what no model may answer."""
 
+    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0, billed: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        """Seconds for which its server wants to be left alone."""
+        self.billed = billed
+        """It began to answer, so the call may have cost something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -51,14 +53,14 @@ class OpenAIModel:
 
     async def _whole(self, body: Mapping[str, Any]) -> Answer:
         async with self._post(body) as response:
-            try:
-                reply = json.loads(await response.read())
-                choice = reply["choices"][0]["message"]
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                raise ModelError(
-                    f"the model's answer is no chat completion ({type(error).__name__}: {error})"
-                ) from error
-        return self._answer(str(choice.get("content") or ""), _native_calls(choice.get("tool_calls")), reply)
+            raw = await response.read()
+        # Nothing about an answer is taken for granted: every other shape is one error, with what came.
+        try:
+            reply = json.loads(raw)
+            message = reply["choices"][0]["message"]
+            return self._answer(_content(message.get("content")), _native_calls(message.get("tool_calls")), reply)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ModelError(f"the model's answer is no chat completion: {_beginning(raw)}", billed=True) from error
 
     async def _streamed(self, body: Mapping[str, Any], on_text: OnText) -> Answer:
         text: list[str] = []
@@ -67,20 +69,23 @@ class OpenAIModel:
         async with self._post({**body, "stream": True, "stream_options": {"include_usage": True}}) as response:
             async for chunk in _chunks(response):
                 if chunk.get("error"):
-                    raise ModelError(f"the model's answer broke off: {_error_text(chunk)}")
+                    raise ModelError(f"the model's answer broke off: {_error_text(chunk)}", billed=True)
                 last.update({key: chunk[key] for key in ("model", "usage") if chunk.get(key)})
-                for choice in chunk.get("choices") or ():
-                    delta = choice.get("delta") or {}
-                    if delta.get("content"):
-                        text.append(delta["content"])
-                        await on_text(delta["content"])
-                    _gather(parts, delta.get("tool_calls") or ())
+                try:
+                    piece = _piece(chunk, parts)
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    shown = _beginning(json.dumps(chunk).encode())
+                    raise ModelError(f"the model's stream is none of chat completions: {shown}", billed=True) from error
+                if piece:
+                    text.append(piece)
+                    await on_text(piece)
         calls = [call_of(part["id"], part["name"], part["arguments"]) for _, part in sorted(parts.items())]
         return self._answer("".join(text), calls, last)
 
     def _answer(self, text: str, calls: Sequence[Call], reply: Mapping[str, Any]) -> Answer:
         found = calls_in_text(text) if self._mode is ToolCallMode.STRING else numbered(calls)
-        usage = {key: value for key, value in (reply.get("usage") or {}).items() if isinstance(value, int)}
+        told = reply.get("usage")
+        usage = {key: value for key, value in told.items() if _count(value)} if isinstance(told, Mapping) else {}
         return Answer(text, found, usage, str(reply.get("model") or self._model))
 
     def _post(self, body: Mapping[str, Any]) -> _Post:
@@ -104,12 +109,14 @@ class _Post:
             self._response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ModelError(f"the model server at {self._url} does not answer: {_reason(error)}") from error
-        raise ModelError(f"the model server answered {self._response.status}: {_error_text(text)}")
+        status, after = self._response.status, _retry_after(self._response.headers.get("Retry-After", ""))
+        asked = f" (asked to wait {after:g} s)" if after else ""
+        raise ModelError(f"the model server answered {status}: {_error_text(text)}{asked}", retry_after=after)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._response.close() if error else self._response.release()
         if isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
-            raise ModelError(f"the model's answer broke off: {_reason(error)}") from error
+            raise ModelError(f"the model's answer broke off: {_reason(error)}", billed=True) from error
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
@@ -125,12 +132,38 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, A
         try:
             chunk = json.loads(data)
         except ValueError as error:
-            raise ModelError(f"the model's answer is no event stream of chat completions: {error}") from error
+            message = f"the model's answer is no event stream of chat completions: {error}"
+            raise ModelError(message, billed=True) from error
         if isinstance(chunk, dict):
-            ended = ended or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+            choices = chunk.get("choices")
+            listed = choices if isinstance(choices, list) else []
+            ended = ended or any(isinstance(choice, dict) and choice.get("finish_reason") for choice in listed)
             yield chunk
     if not ended:
-        raise ModelError("the model's answer broke off in the middle of the stream")
+        raise ModelError("the model's answer broke off in the middle of the stream", billed=True)
+
+
+def _piece(chunk: Mapping[str, Any], parts: dict[int, dict[str, str]]) -> str:
+    """The text of one chunk; parts of calls are gathered."""
+    text = ""
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        text += _content(delta.get("content"))
+        _gather(parts, delta.get("tool_calls") or ())
+    return text
+
+
+def _content(content: Any) -> str:
+    """The text of a message: a string, or a list of parts as some servers write it."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content)
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"content is {type(content).__name__}")
+    return content or ""
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _gather(parts: dict[int, dict[str, str]], deltas: Sequence[Mapping[str, Any]]) -> None:
@@ -197,6 +230,24 @@ def _error_text(body: Any) -> str:
         return str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
         return text.strip()[:300] or "an empty body"
+
+
+def _beginning(body: bytes) -> str:
+    text = " ".join(body[:400].decode("utf-8", "replace").split())
+    return (text if len(text) <= 200 else f"{text[:200]}…") or "an empty body"
+
+
+def _retry_after(header: str) -> float:
+    """Seconds from now of a `Retry-After` header, which is a number of them or a date; 0 when it says nothing."""
+    text = header.strip()
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, round((at - datetime.now(UTC)).total_seconds(), 3))
 
 
 def _reason(error: BaseException) -> str:

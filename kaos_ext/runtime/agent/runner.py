@@ -133,10 +133,13 @@ class Run:
             if end is None or not limit.expired():
                 self._fail(error)
             else:
+                # A call that was under way is not to be made again for want of an answer.
+                self.state = loop.interrupted(self.state)
                 # The loop's clock may be a hair ahead of the one that the next decision looks at.
                 await asyncio.sleep(max(0.0, end - self._with.clock()) + 0.001)
         except ModelError as error:
-            self.record(*loop.failed(self.state, str(error), self._with.clock()))
+            now, asked, billed = self._with.clock(), error.retry_after, error.billed
+            self.record(*loop.failed(self.state, str(error), now, retry_after=asked, billed=billed))
         except StoreError:
             raise
         except Exception as error:

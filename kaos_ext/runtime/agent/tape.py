@@ -25,8 +25,10 @@ DECISIONS = frozenset({EventType.APPROVAL_GRANTED, EventType.APPROVAL_DECLINED})
 FROM_OUTSIDE = DECISIONS | {EventType.LOOP_STARTED, EventType.LOOP_STOPPED}
 """Written by a process that starts or stops, or for a person; not by the loop's decisions."""
 OUTCOMES = frozenset({EventType.TOOL_RESULT, EventType.TOOL_ERROR, EventType.OUTCOME_UNKNOWN})
-NOT_COMPARED = frozenset({"duration_seconds", "next_at", "expires_at", "reserved", "cost", "spent"})
-"""Told by the clock, or by a price list that is not on record."""
+NOT_COMPARED = frozenset(
+    {"duration_seconds", "next_at", "expires_at", "reserved", "cost", "spent", "retry_after_seconds", "billed"}
+)
+"""Told by the clock, by a price list that is not on record, or by the server that failed."""
 IDLE_DECISIONS = 100
 
 
