@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from kaos_ext.model.events import EventType
 from tests.runtime.processes import ECHO, Processes, agent_env, environment, eventually, launch, mocks, tool_call
 
 pytestmark = pytest.mark.process
@@ -122,24 +125,63 @@ def test_one_iteration_now_and_a_hold_after_the_iteration_by_the_control_file(
     assert loop(again)["iteration"] == before + 1, "an old wish is not granted twice"
 
 
+CANARY = 'canary-7f/3a"91c2\n'
+LEAKY = """
+import base64, json, os, urllib.parse
+KEY = os.environ["API_KEY"].strip()
+def leak(key: str) -> str:
+    "Tell."
+    print("the tool says", KEY, flush=True)
+    forms = [KEY, json.dumps({"k": KEY}), urllib.parse.quote(KEY), base64.b64encode(b"user:" + KEY.encode()).decode()]
+    return "the key is " + " ".join(forms)
+def fail() -> str:
+    "Fail."
+    raise RuntimeError("refused: " + KEY)
+"""
+
+
+def shapes(secret: str) -> list[bytes]:
+    """What must be nowhere."""
+    plain = secret.strip()
+    inner = base64.b64encode(b"user:" + plain.encode())[8:-4]
+    found = [plain.encode(), json.dumps(plain)[1:-1].encode(), quote(plain).encode(), inner]
+    return [*found, plain[:9].encode()]
+
+
 def test_a_secret_is_nowhere_but_in_the_environment(processes: Processes, tmp_path: Path) -> None:
-    canary = "canary-7f3a91c2"
-    leaky = 'import os\ndef leak() -> str:\n """Tell."""\n return "the key is " + os.environ["API_KEY"]'
-    server = processes.start("mcp", environment(MCP_TOOLS_STRING=leaky, API_KEY=canary))
-    env = agent_env(
-        tmp_path / "state", mcp={"l": server.url}, AUTONOMOUS_GOAL=f"Use {canary}.", AUTONOMOUS_INTERVAL_SECONDS="60",
-        DEBUG_MOCK_RESPONSES=mocks(tool_call("leak", key=canary), f"it is {canary}"), API_KEY=canary,
-    )  # fmt: skip
-    agent = processes.start("agent", env)
-    eventually(lambda: loop(agent)["last_outcome"] == "Completed", "an iteration")
-    paths = ("/memory/events", "/memory/events?type=iteration_started,tool_call,model_response", "/loop")
-    shown = [agent.get(path).text for path in paths]
-    titles = Path(f"/proc/{agent.process.pid}/cmdline").read_bytes()
-    assert agent.terminate() == 0
-    files = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
-    assert files and "[redacted]" in shown[0]
-    for place in [*files, titles, agent.log.encode(), *(text.encode() for text in shown)]:
-        assert canary.encode() not in place
+    """Whether the agent itself has it, or only its tool server."""
+    key = CANARY.strip()
+    answers = mocks(tool_call("leak", key=key), tool_call("fail"), tool_call(f"no {key}"), f"it is {key}")
+    places: list[bytes] = []
+    for case, given in (("own", {"API_KEY": CANARY}), ("of the server", {})):
+        state = tmp_path / case
+        server = processes.start("mcp", environment(MCP_TOOLS_STRING=LEAKY, API_KEY=CANARY))
+        if case == "of the server":
+            answers = mocks(tool_call("leak", key="x"), tool_call("fail"), "done")
+        goal = f"Use {key}." if given else "Use it."
+        env = agent_env(state, mcp={"l": server.url}, AUTONOMOUS_GOAL=goal, AUTONOMOUS_INTERVAL_SECONDS="60",
+                        DEBUG_MOCK_RESPONSES=answers, **given)  # fmt: skip
+        agent = processes.start("agent", env)
+        eventually(lambda agent=agent: loop(agent)["last_outcome"] == "Completed", "an iteration")
+        question = {"messages": [{"role": "user", "content": goal}]}
+        every = "/memory/events?since=0&type=" + ",".join(EventType)
+        paths = ("/memory/events", every, "/memory/sessions", "/loop", "/metrics", "/tools", "/approvals")
+        shown = [agent.get(path).text for path in paths]
+        shown += [agent.post("/v1/chat/completions", question).text]
+        streamed = agent.post("/v1/chat/completions", {**question, "stream": True}).text
+        chunks = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+        shown += [streamed, "".join(c["choices"][0]["delta"].get("content", "") for c in chunks)]
+        shown += [json.dumps(agent.rpc("SendMessage", message={"text": goal}))]
+        titles = [Path(f"/proc/{each.process.pid}/cmdline").read_bytes() for each in (agent, server)]
+        assert "[redacted]" in shown[0] and (not given or "[redacted]" in shown[-1])
+        assert agent.terminate() == 0 and server.terminate() == 0
+        assert "refused: [redacted]" in server.log
+        files = [path.read_bytes() for path in state.rglob("*") if path.is_file()]
+        assert files
+        places += [*files, *titles, agent.log.encode(), server.log.encode(), *(text.encode() for text in shown)]
+    for place in places:
+        for shape in shapes(CANARY):
+            assert shape not in place, (shape, place[max(0, place.find(shape) - 200) :][:400])
 
 
 class _Api(BaseHTTPRequestHandler):
