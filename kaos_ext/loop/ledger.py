@@ -212,8 +212,9 @@ def _tool_called(account: Account | None, event: Event) -> Booked:
 def _iteration_ended(account: Account | None, event: Event) -> Booked:
     account = account or NEW
     spent = Amounts(wall_seconds=account.worked) if account.worked else NOTHING
-    # A model that said it failed has not billed; one that never came to an answer may have.
-    if event.type != EventType.ITERATION_FAILED and account.reserved is not None:
+    # A model that said it failed has not billed; one that broke off, or never came to an answer, may have.
+    billed = event.type != EventType.ITERATION_FAILED or event.fields.get("billed")
+    if billed and account.reserved is not None:
         spent = spent.plus(account.reserved)
     return changed(account, reserved=None, last=None, worked=0.0), spent
 
@@ -232,7 +233,7 @@ _BOOKS: dict[str, Callable[[Account | None, Event], Booked]] = {
     EventType.MODEL_RESPONSE: _model_answered,
     EventType.TOOL_CALL: _tool_called,
     **dict.fromkeys(ITERATION_ENDS, _iteration_ended),
-    **dict.fromkeys(_RUN_ENDS, _lost),
+    **dict.fromkeys(_RUN_ENDS, _iteration_ended),  # a task that is cancelled has an open one
 }
 
 

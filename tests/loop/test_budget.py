@@ -114,6 +114,24 @@ def test_a_reservation_counts_until_it_is_settled_and_stays_spent_when_the_call_
     assert died.life.tokens == 30 and died.life.model_calls == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "tokens"),
+    [
+        (EventType.ITERATION_FAILED, {}, 0),
+        (EventType.ITERATION_FAILED, {"billed": True}, 30),
+        (EventType.ITERATION_TIMED_OUT, {}, 30),
+        (EventType.TASK_CANCELED, {}, 30),
+    ],
+)
+def test_what_a_question_without_an_answer_cost_and_how_long_it_took_is_kept(
+    kind: EventType, content: dict[str, Any], tokens: int
+) -> None:
+    began = ledger.fold(Ledger(), Event(EventType.ITERATION_STARTED, {}, 1, 10.0, "s", "task_1", 1))
+    began = ledger.fold(began, asked(2, "task_1", tokens=30))
+    over = ledger.fold(began, Event(kind, content, 3, 15.0, "s", "task_1", 1))
+    assert (over.life.tokens or 0, over.life.wall_seconds, over.life.model_calls) == (tokens, 5.0, 1)
+
+
 def test_runs_beside_each_other_see_each_others_reservations() -> None:
     limits = budget(life={"tokens": 50})
     both = ledger.fold(Ledger(), asked(1, "chat_1", tokens=50))
