@@ -167,7 +167,10 @@ class FakeClient:
         new = _merge(copy.deepcopy(old), patch)
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if subresource == "status":
-            new = {**copy.deepcopy(old), "status": new.get("status")}
+            kept = copy.deepcopy(old)
+            if annotations := new["metadata"].get("annotations"):
+                kept["metadata"]["annotations"] = annotations
+            new = {**kept, "status": new.get("status")}
         elif "status" in old:
             new["status"] = copy.deepcopy(old["status"])
         if new == old:

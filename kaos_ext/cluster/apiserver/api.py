@@ -11,7 +11,7 @@ from kaos_ext.cluster.apiserver.metadata import copied
 from kaos_ext.cluster.apiserver.operations import Operations
 from kaos_ext.cluster.apiserver.options import DeleteOptions, ListOptions, WriteOptions
 from kaos_ext.cluster.apiserver.patching import Apply, maker, patch_type
-from kaos_ext.cluster.apiserver.reads import Reader, Scope, scope_of
+from kaos_ext.cluster.apiserver.reads import Page, Reader, Scope, scope_of
 from kaos_ext.cluster.apiserver.registry import Registry, Served
 from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
 from kaos_ext.cluster.apiserver.reviews import Reviews
@@ -79,7 +79,7 @@ class Api:
             pod_resource = self.registry.find("", "v1", "pods")
             assert pod_resource is not None
             name = (rules.read(_BODIES["binding"], body).get("metadata") or {}).get("name") or ""
-            await self.create_below(pod_resource, namespace, name, "binding", body, WriteOptions(user=options.user))
+            await self.create_below(pod_resource, namespace, name, "binding", body, options)
             return pods.success()
         body = rules.read(rules.gvk(served), body)
         answered = self._reviews.answer(served, body, options.user, namespace)
@@ -103,7 +103,8 @@ class Api:
             wanted = DeleteOptions(
                 grace_seconds=given.get("gracePeriodSeconds"),
                 uid=(given.get("preconditions") or {}).get("uid"),
-                dry_run=options.dry_run,
+                resource_version=(given.get("preconditions") or {}).get("resourceVersion"),
+                dry_run=options.dry_run or bool(given.get("dryRun")),
                 user=options.user,
             )
             await self._deletion.delete(served, namespace, name, wanted)
@@ -169,11 +170,15 @@ class Api:
     async def _patch_scale(
         self, served: Served, namespace: str, name: str, patch: Any, kind: PatchType, options: WriteOptions
     ) -> tuple[Stored, bool]:
+        if kind is PatchType.APPLY:
+            applied = Apply(served, scale.applied(served, name, patch), name, options, "scale")
+            stored, _ = await self._operations.update(
+                served, namespace, name, applied.make, options, subresource="scale", managed=True
+            )
+            return _plain(scale.scale_of(served, stored.object)), False
+
         def make(object: Object) -> Object:
             present = scale.scale_of(served, object)
-            if kind is PatchType.APPLY:
-                wanted = rules.read(_BODIES["scale"], patch if isinstance(patch, dict) else {})
-                return scale.scaled(served, object, {**present, "spec": wanted.get("spec") or {}})
             wanted = patching.patched(served, PatchType.MERGE if kind is PatchType.STRATEGIC else kind, present, patch)
             return scale.scaled(served, object, rules.read(_BODIES["scale"], wanted))
 
@@ -183,7 +188,7 @@ class Api:
     async def delete(self, served: Served, namespace: str, name: str, options: DeleteOptions) -> Object:
         return await self._deletion.delete(served, namespace, name, options)
 
-    async def delete_collection(self, scope: Scope, options: DeleteOptions, chosen: ListOptions) -> list[Stored]:
+    async def delete_collection(self, scope: Scope, options: DeleteOptions, chosen: ListOptions) -> Page:
         """Delete all that match, and give what they were."""
         page = self.reader.page(scope, ListOptions(limit=chosen.limit))
         for stored in page.items:
@@ -192,7 +197,7 @@ class Api:
             except ApiError as error:
                 if error.code != 404:
                     raise
-        return page.items
+        return page
 
 
 def _plain(object: Object) -> Stored:

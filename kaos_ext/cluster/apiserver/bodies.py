@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -23,9 +24,9 @@ def decode(
 ) -> tuple[Object, list[str]]:
     """The object, and the paths of fields that were given twice (only looked for when asked)."""
     media = media_type(content_type)
-    duplicates: list[str] = []
+    twice: list[str] = []
     if media in (JSON, "*/*", "application/octet-stream", ""):
-        value = _from_json(body, kind, duplicates if find_duplicates else None)
+        value = _from_json(body, kind, twice if find_duplicates else None)
     elif media in (YAML, "application/x-yaml", "text/yaml"):
         value = from_yaml(body)
     elif media == PROTOBUF:
@@ -36,7 +37,7 @@ def decode(
         value = {}
     if not isinstance(value, dict):
         raise _unrecognized(kind, body, _go_mismatch(value) + _GO_TYPE, hexadecimal=True)
-    return value, duplicates
+    return value, twice
 
 
 _GO_TYPE = (
@@ -59,14 +60,14 @@ def _unrecognized(kind: str, body: bytes, why: str, *, hexadecimal: bool = False
     )
 
 
-def _from_json(body: bytes, kind: str, duplicates: list[str] | None) -> Any:
+def _from_json(body: bytes, kind: str, found: list[str] | None) -> Any:
     try:
         text = body.decode("utf-8", "replace")
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _unrecognized(kind, body, go_json_error(body.decode("utf-8", "replace"), error)) from None
-    if duplicates is not None:
-        duplicates += _duplicates(text)
+    if found is not None:
+        found += duplicates(text)
     return value
 
 
@@ -93,7 +94,8 @@ class _Twice(dict[str, Any]):
     twice: tuple[str, ...] = ()
 
 
-def _duplicates(text: str) -> list[str]:
+def duplicates(text: str) -> list[str]:
+    """The paths of members that come twice."""
     if not _may_repeat(text):
         return []
 
@@ -130,6 +132,9 @@ def _collect(value: Any, path: str, found: list[str]) -> None:
 
 
 def from_yaml(body: bytes) -> Any:
+    if body.lstrip()[:1] == b"{":  # most YAML on the wire is JSON, which is read ten times faster
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(body)
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -145,6 +150,10 @@ def yaml_duplicates(body: bytes) -> list[str]:
     """Which keys of a YAML mapping come twice, as Go says it."""
     import yaml
 
+    if body.lstrip()[:1] == b"{":
+        with contextlib.suppress(ValueError, RecursionError):
+            if not duplicates(body.decode("utf-8", "replace")):
+                return []
     found: list[str] = []
 
     def look(node: Any) -> None:

@@ -83,6 +83,15 @@ class Definition:
         schema.default(object)
         return gone
 
+    def show(self, version: str, object: Object) -> None:
+        """Make of a stored object what a version shows: defaults are those of the version that it is stored in."""
+        self.versions[self.storage_version].schema.default(object)
+        self.versions[version].schema.prune(object)
+
+    def store(self, object: Object) -> None:
+        """Drop what the version that objects are stored in does not know."""
+        self.versions[self.storage_version].schema.prune(object)
+
 
 def definition_of(crd: Object) -> Definition:
     spec = crd["spec"]

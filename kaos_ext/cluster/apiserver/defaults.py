@@ -75,9 +75,6 @@ def _container(container: Object) -> None:
             _handler(probe)
     for name in ("postStart", "preStop"):
         _handler((container.get("lifecycle") or {}).get(name) or {})
-    resources = container["resources"]
-    if limits := resources.get("limits"):
-        resources["requests"] = {**limits, **(resources.get("requests") or {})}
 
 
 def _handler(handler: Object) -> None:
@@ -120,6 +117,9 @@ def _pod(pod: Object) -> None:
     spec = _spec(pod)
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
+        if limits := container["resources"].get("limits"):
+            container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
 
 
 def _template(spec: Object) -> None:

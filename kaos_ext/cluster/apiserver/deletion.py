@@ -9,7 +9,7 @@ from kaos_ext.cluster.apiserver.metadata import copied, timestamp
 from kaos_ext.cluster.apiserver.operations import gone, with_metadata
 from kaos_ext.cluster.apiserver.options import DeleteOptions
 from kaos_ext.cluster.apiserver.registry import Served
-from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored
+from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored, encode
 from kaos_ext.cluster.apiserver.webhooks.admission import Webhooks
 from kaos_ext.cluster.apiserver.webhooks.matching import Write
 from kaos_ext.kube.objects import Object
@@ -63,6 +63,8 @@ class Deletion:
             decision = decide(current)
             assert current is not None
             removed, stored = isinstance(decision, Remove), current
+            if isinstance(decision, Put):
+                stored = Stored(place, name, current.revision, encode(decision.object), decision.object)
         else:
             outcome: list[Decision] = []
 
@@ -123,6 +125,8 @@ def _decision(served: Served, current: Stored, options: DeleteOptions) -> Decisi
         return Put(_terminating(with_metadata(object, deletionTimestamp=timestamp(), finalizers=held)))
     if not finalizers and not grace:
         marks = _marks(0) if served.storage == "/pods" else {}
+        if marks and meta.get("generation") and not meta.get("deletionTimestamp"):
+            marks["generation"] = meta["generation"] + 1
         return Remove(with_metadata(object, finalizers=None, **marks))
     if meta.get("deletionTimestamp"):
         left = meta.get("deletionGracePeriodSeconds") or 0

@@ -35,7 +35,7 @@ def _shown(stored: Stored, served: Served) -> Stored:
         object = SHOWN[served.api_version, served.kind](object)
     else:
         object["apiVersion"] = served.api_version
-        served.definition.shape(served.version, object)
+        served.definition.show(served.version, object)
     object = ordered(object, served.kind, served.api_version)
     encoded = encode(object)
     if encoded == stored.encoded:

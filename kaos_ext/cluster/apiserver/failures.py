@@ -110,7 +110,12 @@ def bad_request(message: str) -> ApiError:
     return failure(400, "BadRequest", message)
 
 
-def method_not_allowed() -> ApiError:
+def method_not_allowed(resource: Named | None = None, verb: str = "") -> ApiError:
+    """With a resource: as custom resources say it."""
+    if resource is not None:
+        shown = qualified(resource.plural, resource.group)
+        words = f'{verb} is not supported on resources of kind "{shown}"'
+        return failure(405, "MethodNotAllowed", words, {"group": resource.group, "kind": resource.plural})
     return failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 

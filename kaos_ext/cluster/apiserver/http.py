@@ -12,6 +12,7 @@ import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
@@ -27,7 +28,7 @@ from kaos_ext.cluster.apiserver.discovery import Discovery
 from kaos_ext.cluster.apiserver.identity import MASTERS, UserInfo
 from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
 from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
-from kaos_ext.cluster.apiserver.reads import Page, Scope
+from kaos_ext.cluster.apiserver.reads import Scope
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
 from kaos_ext.cluster.apiserver.storage import Stored, encode
@@ -174,10 +175,8 @@ class HttpApi:
         verb = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}.get(method, "")
         served = target.served
         below = served.subresource(target.subresource) if target.subresource else None
-        if below is not None and verb not in below.verbs:
-            raise failures.method_not_allowed()
-        if below is None and (verb == "create" or verb not in served.verbs):
-            raise failures.method_not_allowed()
+        if verb not in below.verbs if below is not None else verb == "create" or verb not in served.verbs:
+            raise failures.method_not_allowed(served if served.custom else None, verb)
         if method == "GET":
             return self._get(request, target, wanted)
         if method == "DELETE":
@@ -203,7 +202,8 @@ class HttpApi:
         if method == "DELETE" and "deletecollection" in served.verbs:
             return await self._delete_collection(request, target, wanted, user)
         if method != "GET" or "list" not in served.verbs:
-            raise failures.method_not_allowed()
+            verb = {"PUT": "update", "PATCH": "patch"}.get(method, method.lower())
+            raise failures.method_not_allowed(served if served.custom else None, verb)
         chosen = options.list_options(request.query)
         scope = self._api.scope(served, target.namespace, chosen)
         if chosen.watch:
@@ -284,8 +284,8 @@ class HttpApi:
         chosen = options.list_options(request.query)
         how = options.delete_options(request.query, await self._delete_body(request), user)
         scope = self._api.scope(target.served, target.namespace, chosen)
-        items = await self._api.delete_collection(scope, how, chosen)
-        page = Page(items, self._api.storage.revision)
+        page = await self._api.delete_collection(scope, how, chosen)
+        page = replace(page, revision=self._api.storage.revision)
         return answer(render.listed(target.served, page, wanted), 200, _headers(wanted))
 
     async def _delete_body(self, request: BaseRequest) -> Object | None:

@@ -99,5 +99,5 @@ def on_update(object: Object, old: Object) -> None:
     for key in KEPT:
         if key in was:
             metadata[key] = was[key]
-        else:
+        elif key != "deletionTimestamp":  # nobody deletes by an update; validation says so
             metadata.pop(key, None)

@@ -32,7 +32,7 @@ def wanted(accept: str, *, discovery: bool = False) -> Wanted:
     fits_nothing = True
     for clause in (accept or "*/*").split(","):
         media, *parts = (part.strip() for part in clause.split(";"))
-        if media not in (JSON, YAML, "*/*", "application/*", "text/yaml", "application/x-yaml"):
+        if media not in (JSON, YAML, "*/*", "text/yaml", "application/x-yaml"):
             continue
         fits_nothing = False
         parameters = dict(part.partition("=")[::2] for part in parts)

@@ -7,6 +7,7 @@ handing the new one to the commit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ from kaos_ext.kube.objects import ApiError, Object
 from kaos_ext.store import StoreError
 
 _ATTEMPTS = 5
+_SHOWN = 30
+"""Letters of a body that a refusal repeats."""
 _REVIEWED = frozenset({"", "status", "ephemeralcontainers"})
 """Paths whose writes webhooks are asked about."""
 MAX_ANNOTATIONS = 262144
@@ -219,6 +222,10 @@ class Operations:
         check_body(served, new, current.namespace, was["name"], options)
         meta = new["metadata"]
         version = meta.get("resourceVersion")
+        if version and not version.isdecimal():
+            raise failures.internal(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+        if version == "0":
+            version = ""
         if replace and not version and (served.custom or served.plural in _UNCONDITIONAL):
             why = [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
             raise failures.invalid(served.group, served.plural, was["name"], why)
@@ -228,15 +235,20 @@ class Operations:
             raise failures.conflict(
                 served,
                 was["name"],
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
+                f"StorageError: invalid object, Code: 4, Key: {_etcd_key(served, current)}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: "
+                f"{was['uid']}",
             )
         uid = meta.get("uid", was["uid"])
+        cleared = meta.get("managedFields") == []
         metadata.on_update(new, old)
         meta["uid"] = uid or was["uid"]
         if not meta.get("namespace") and was.get("namespace"):
             meta["namespace"] = was["namespace"]
         new = _shaped(served, new, options, quiet=not replace)
         strategies.fold(served, new)
+        if cleared:  # Go would not write an empty list, but it has one
+            new["metadata"]["managedFields"] = []
         new = strategies.before_update(served, new, old, subresource)
         if not managed:
             _track(served, old, new, options, subresource)
@@ -247,7 +259,7 @@ class Operations:
     ) -> Decision:
         """What becomes of it, if it is valid."""
         was = old["metadata"]
-        if subresource != "binding" and strategies.asks_for_more(served, new, old):
+        if subresource != "binding" and strategies.asks_for_more(served, new, old, subresource):
             new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
         self._admission.grant(served, new, old, options.user)
         _refuse(served, new, old, subresource)
@@ -292,6 +304,12 @@ class Operations:
         return face(stored, served)
 
 
+def _etcd_key(served: Served, stored: Stored) -> str:
+    """Where a real server has it; some of its messages say so."""
+    place = f"{served.group}/{served.plural}" if served.custom else served.plural
+    return "/".join(part for part in ("/registry", place, stored.namespace, stored.name) if part)
+
+
 def gone(object: Object) -> bool:
     """Whether an object that is being deleted has nothing left that holds it."""
     meta = object["metadata"]
@@ -310,15 +328,35 @@ def check_body(served: Served, object: Object, namespace: str, name: str, option
         meta = object["metadata"] = {}
     kind, api_version = object.get("kind"), object.get("apiVersion")
     if kind and kind != served.kind:
+        if options.unreadable is not None and not served.custom:
+            raise options.unreadable(object, rules.unregistered(str(kind), str(api_version)))
         if served.custom:
             raise failures.invalid(
                 served.group, str(kind), str(meta.get("name") or ""), [invalid("kind", kind, f"must be {served.kind}")]
             )
         raise failures.bad_request(rules.foreign(object, served))
+    if served.custom and options.patched and api_version != served.api_version:
+        why = invalid("apiVersion", api_version, f"must be {served.api_version}")
+        raise failures.invalid(served.group, served.kind, str(meta.get("name") or ""), [why])
     if api_version != served.api_version and (api_version or served.custom):
+        if not served.custom and str(api_version).rpartition("/")[0] == served.group:
+            words = rules.unregistered(served.kind, str(api_version))
+            if options.unreadable is not None:
+                raise options.unreadable(object, words)
+            version = str(api_version).rpartition("/")[2]
+            raise failures.bad_request(
+                f'{served.kind} in version "{version}" cannot be handled as a {served.kind}: {words}'
+            )
         raise failures.bad_request(
             f"the API version in the data ({api_version or ''}) does not match the expected API version "
             f"({served.api_version})"
+        )
+    if served.custom and not kind and not options.patched:
+        text = json.dumps({key: one for key, one in object.items() if key != "kind"})
+        cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+        raise failures.bad_request(
+            f"the object provided is unrecognized (must be of type {served.kind}): Object 'Kind' is missing in "
+            f"'{text}' ({cut})"
         )
     object["kind"], object["apiVersion"] = served.kind, served.api_version
     given = meta.get("namespace")
@@ -332,7 +370,7 @@ def check_body(served: Served, object: Object, namespace: str, name: str, option
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
             )
         raise failures.bad_request(
-            f"the name of the object ({meta.get('name', '')} based on URL) was undeterminable: name must be provided"
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
         )
 
 
@@ -341,8 +379,10 @@ def _shaped(served: Served, object: Object, options: WriteOptions, *, quiet: boo
     try:
         shaped = rules.shape(served, object, unknown=unknown)
     except DecodeError as error:
+        if options.unreadable is not None:
+            raise options.unreadable(object, str(error)) from None
         raise failures.bad_request(rules.cannot_be_handled(served, str(error))) from None
-    words = [*rules.unknown_words(unknown or ()), *options.duplicates]
+    words = [] if quiet else [*options.duplicates, *rules.unknown_words(unknown or ())]
     if words:
         if options.strict:
             raise failures.bad_request(rules.cannot_be_handled(served, rules.strict_error(words)))
@@ -369,6 +409,9 @@ def _stored_form(served: Served, object: Object) -> Object:
     """As it is written down: in the storage version, `kind` and `apiVersion` first."""
     if served.definition is not None:
         version = served.definition.storage_version
+        if version != served.version:
+            object = metadata.copied(object)
+            served.definition.store(object)
         return metadata.ordered(object, served.kind, f"{served.group}/{version}")
     if convert := STORED.get((served.api_version, served.kind)):
         converted = convert(object)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kaos_ext.cluster.apiserver import failures
 from kaos_ext.cluster.apiserver.identity import UserInfo, admin
-from kaos_ext.cluster.apiserver.schema.errors import FieldError, forbidden, too_long
-from kaos_ext.kube.objects import Object
+from kaos_ext.cluster.apiserver.schema.errors import FieldError, forbidden, invalid, too_long
+from kaos_ext.kube.objects import ApiError, Object
 
 SELF = admin("system:apiserver")
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -32,6 +32,10 @@ class WriteOptions:
     warnings: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     """What the body says twice, in the words of a refusal or warning."""
+    patched: bool = False
+    """The object is what a patch made."""
+    unreadable: Callable[[Object, str], ApiError] | None = None
+    """How to refuse an object that is none of its kind, where that is not simply a bad request."""
     user: UserInfo = field(default_factory=lambda: SELF)
     """On whose behalf."""
 
@@ -66,14 +70,11 @@ def write_options(kind: str, query: Mapping[str, str], agent: str, user: UserInf
 def manager_complaints(manager: str) -> list[FieldError]:
     if len(manager.encode()) > 128:
         return [too_long("fieldManager", 128)]
-    if not manager.isprintable():
-        return [
-            FieldError(
-                "fieldManager",
-                "FieldValueInvalid",
-                f'Invalid value: "{manager}": should only contain printable characters',
-            )
-        ]
+    for place, letter in enumerate(manager):
+        if not letter.isprintable():
+            why = f"invalid character U+{ord(letter):04X} (at position {place})"
+            shown = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in manager)
+            return [FieldError("fieldManager", "FieldValueInvalid", f'Invalid value: "{shown}": {why}')]
     return []
 
 
@@ -102,13 +103,17 @@ def delete_options(query: Mapping[str, str], body: Object | None, user: UserInfo
     orphan = body.get("orphanDependents")
     if orphan is None and "orphanDependents" in query:
         orphan = query["orphanDependents"] in TRUE
+    both = bool(propagation) and orphan is not None
     if not propagation and orphan is not None:
         propagation = "Orphan" if orphan else "Background"
     dry_run = body.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
     complaints: list[FieldError] = []
+    if both:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        complaints.append(invalid("propagationPolicy", propagation, why))
     if propagation not in ("", "Background", "Foreground", "Orphan"):
         complaints.append(
-            unsupported("propagationPolicy", f'"{propagation}"', '"Background", "Foreground", "Orphan", "nil"')
+            unsupported("propagationPolicy", f'"{propagation}"', '"Foreground", "Background", "Orphan", "nil"')
         )
     if dry_run and dry_run != ["All"]:
         shown = ", ".join(f'"{one}"' for one in dry_run)
@@ -178,6 +183,8 @@ def _watch_complaints(options: ListOptions) -> list[FieldError]:
                     "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
                 )
             )
+            if options.match:
+                found.append(unsupported("resourceVersionMatch", f'"{options.match}"', '"NotOlderThan"'))
     elif options.match:
         found.append(
             forbidden(
@@ -186,7 +193,7 @@ def _watch_complaints(options: ListOptions) -> list[FieldError]:
             )
         )
     if options.continue_token:
-        found.append(forbidden("continue", "continue is forbidden for watch"))
+        found.append(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
     return found
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from kaos_ext.cluster.apiserver import failures, rules
-from kaos_ext.cluster.apiserver.bodies import from_yaml, go_json_error, media_type, yaml_duplicates
+from kaos_ext.cluster.apiserver.bodies import (
+    duplicate_words,
+    duplicates,
+    from_yaml,
+    go_json_error,
+    media_type,
+    yaml_duplicates,
+)
 from kaos_ext.cluster.apiserver.metadata import copied, timestamp
 from kaos_ext.cluster.apiserver.operations import Make
 from kaos_ext.cluster.apiserver.options import WriteOptions
@@ -47,25 +55,40 @@ def parse(kind: PatchType, body: bytes, options: WriteOptions) -> Any:
             patch = from_yaml(body)
         except ApiError as error:
             raise failures.bad_request(f"error decoding YAML: {error}") from None
-        if options.strict and (twice := yaml_duplicates(body)):
-            words = "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *twice])
-            raise failures.bad_request(f"error decoding YAML: {words}")
+        if options.validation != "Ignore" and (twice := yaml_duplicates(body)):
+            if options.strict:
+                words = "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *twice])
+                raise failures.bad_request(f"error strict decoding YAML: {words}")
+            options.warnings += twice
         return patch
     text = body.decode("utf-8", "replace")
     try:
-        return json.loads(text)
+        patch = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise failures.bad_request(f"error decoding patch: {go_json_error(text, error)}") from None
+        why = go_json_error(text, error)
+        raise failures.bad_request(why if kind is PatchType.STRATEGIC else f"error decoding patch: {why}") from None
+    if kind is PatchType.MERGE and options.validation != "Ignore":
+        options.duplicates += duplicate_words(duplicates(text))
+    return patch
 
 
 def maker(served: Served, kind: PatchType, patch: Any, options: WriteOptions) -> Make:
     """For the three patches that change an object there is."""
 
+    def unreadable(result: Object, why: str) -> ApiError:
+        if kind is PatchType.STRATEGIC:
+            why = _unconvertible(why)
+        return failures.invalid("", "", "", [invalid("patch", _patch_shown(served, kind, patch, result), why)])
+
     def make(old: Object) -> Object:
         result = patched(served, kind, old, patch)
-        if options.strict:
-            _check_strictly(served, kind, patch, old, result)
+        if options.validation != "Ignore":
+            _check_fields(served, kind, patch, result, options)
         return result
+
+    options.patched = True
+    if not served.custom:
+        options.unreadable = unreadable
 
     return make
 
@@ -103,18 +126,44 @@ def patch_failure(error: PatchError) -> ApiError:
     return failures.failure(error.code, "", error.message)
 
 
-def _check_strictly(served: Served, kind: PatchType, patch: Any, old: Object, result: Object) -> None:
-    unknown = rules.unknown_fields(served, result)
-    if not unknown:
+def _check_fields(served: Served, kind: PatchType, patch: Any, result: Object, options: WriteOptions) -> None:
+    """Fields that the kind has not, or that the patch names twice: refused or warned of."""
+    words = [*options.duplicates, *rules.unknown_words(sorted(rules.unknown_fields(served, result)))]
+    if not words:
         return
+    if not options.strict:
+        options.warnings += [one for one in words if one not in options.warnings]
+        return
+    why = invalid("patch", _patch_shown(served, kind, patch, result), rules.strict_error(words))
+    raise failures.invalid("", "", "", [why])
+
+
+def _patch_shown(served: Served, kind: PatchType, patch: Any, result: Object) -> str:
+    """What a refusal shows: a strategic patch itself, of the others what they made of the object."""
     if kind is PatchType.STRATEGIC:
         from kaos_ext.cluster.apiserver.patch.strategic import go_text
 
-        shown = go_text(patch)
-    else:
-        shown = json.dumps(_in_go_order(result), separators=(",", ":"), ensure_ascii=False)
-    why = invalid("patch", shown, rules.strict_error(rules.unknown_words(unknown)))
-    raise failures.invalid("", "", "", [why])
+        return go_text(patch)
+    if served.custom:
+        return json.dumps(result, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return json.dumps(_in_go_order(result), separators=(",", ":"), ensure_ascii=False)
+
+
+_UNREADABLE = re.compile(r"json: cannot unmarshal (\w+)(?: [^ ]+)? into .* of type (\S+)")
+_GO_KINDS = {"object": "map", "array": "slice", "number": "int64"}
+
+
+def _unconvertible(why: str) -> str:
+    """A value of the wrong type in the words of the converter that reads what a strategic patch made."""
+    found = _UNREADABLE.fullmatch(why)
+    if found is None:
+        return why
+    have, go = _GO_KINDS.get(found[1], found[1]), found[2].lstrip("*")
+    if go.startswith("[]"):
+        return f"cannot restore slice from {have}"
+    if go.startswith("map["):
+        return f"cannot restore map from {have}"
+    return f"cannot restore struct from: {have}" if "." in go else f"unrecognized type: {go}"
 
 
 _META_ORDER = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp")
@@ -171,6 +220,7 @@ class Apply:
                 self._name,
                 f"uid mismatch: the provided object specified uid {uid}, and no existing object was found",
             )
+        self._applied["metadata"].pop("resourceVersion", None)
         return self._merged(None)
 
     def _merged(self, live: Object | None) -> Object:

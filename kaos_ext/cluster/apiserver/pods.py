@@ -6,14 +6,17 @@ from kaos_ext.cluster.apiserver import failures
 from kaos_ext.cluster.apiserver.metadata import copied, timestamp
 from kaos_ext.cluster.apiserver.operations import Make
 from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.schema.errors import not_supported, required
 from kaos_ext.kube.objects import Object
 
 
 def binding(served: Served, name: str, body: Object) -> Make:
     """Put an unbound Pod on the node a Binding names."""
-    target = (body.get("target") or {}).get("name") or ""
+    target, kind = (body.get("target") or {}).get("name") or "", (body.get("target") or {}).get("kind") or ""
+    if kind not in ("", "Node"):
+        raise failures.internal(str(not_supported("target.kind", kind, ["Node", "<empty>"])))
     if not target:
-        raise failures.bad_request("a Binding names its target's name")
+        raise failures.internal(str(required("target.name")))
     given = body.get("metadata") or {}
 
     def make(pod: Object) -> Object:

@@ -92,6 +92,8 @@ class Reader:
 
     def get(self, served: Served, namespace: str, name: str, resource_version: str = "") -> Stored:
         if resource_version:
+            if not resource_version.isdecimal():
+                raise failures.internal(_unreadable_version(resource_version))
             self._not_older(resource_version)
         stored = self.collection(served).get(namespace if served.namespaced else "", name)
         if stored is None:
@@ -103,6 +105,8 @@ class Reader:
         collection = self.collection(scope.served)
         revision, start, items = self._storage.revision, "", None
         if options.continue_token:
+            if options.resource_version not in ("", "0"):
+                raise failures.bad_request("specifying resource version is not allowed when using continue")
             revision, start, items = self._continued(collection, scope, options.continue_token)
         elif options.resource_version:
             asked = self._not_older(options.resource_version)
@@ -120,7 +124,8 @@ class Reader:
                 continue
             if not scope.matches(stored):
                 continue
-            if options.limit and len(chosen) == options.limit:
+            # Version 0 asks for whatever is at hand, and that is all of it.
+            if options.limit and len(chosen) == options.limit and options.resource_version != "0":
                 self._remember(scope.served.storage, revision, items)
                 token = _token(revision, _key(chosen[-1]), scope.namespace)
                 left = len(items) - index if plain else None
@@ -182,11 +187,12 @@ class Reader:
 
 def parse_revision(text: str) -> int:
     if not text.isdecimal():
-        raise failures.bad_request(
-            f'invalid resource version: resourceVersion: Invalid value: "{text}": '
-            f'strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
+        raise failures.bad_request(f"invalid resource version: {_unreadable_version(text)}")
     return int(text)
+
+
+def _unreadable_version(text: str) -> str:
+    return f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
 
 
 def _key(stored: Stored) -> str:
@@ -209,6 +215,11 @@ def _read_token(token: str, namespace: str | None) -> tuple[int, str]:
         ) from None
     try:
         parsed = json.loads(text)
+        if isinstance(parsed, dict) and parsed.get("v") != "meta.k8s.io/v1":
+            raise failures.bad_request(
+                "invalid continue token: continue key is not valid: server does not recognize this encoded version "
+                f"{parsed.get('v', '')}"
+            )
         revision, start = int(parsed["rv"]), str(parsed["start"]).strip("/\x00")
     except (ValueError, KeyError, TypeError):
         raise failures.bad_request(

@@ -6,9 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from kaos_ext.cluster.apiserver import failures
 from kaos_ext.cluster.apiserver.negotiate import YAML, Wanted
 from kaos_ext.cluster.apiserver.reads import Page
 from kaos_ext.cluster.apiserver.registry import Served
+from kaos_ext.cluster.apiserver.schema.errors import invalid
 from kaos_ext.cluster.apiserver.storage import Stored, encode
 from kaos_ext.cluster.apiserver.watch import Bookmark, Event
 from kaos_ext.kube.objects import Object
@@ -27,10 +29,16 @@ def partial(object: Object, *, version: str = "v1") -> Object:
 def table(served: Served, objects: list[Object], include: str, version: str, metadata: Object) -> Object:
     from kaos_ext.cluster.apiserver.wire.table import table_for
 
+    if include not in ("", "None", "Metadata", "Object"):
+        why = invalid("includeObject", include, "must be 'Metadata', 'Object', 'None', or empty")
+        raise failures.bad_request(f"Unable to convert to Table as requested: {why}")
     columns = served.definition.version(served.version).columns if served.definition is not None else None
     made: Object = table_for(served.resource, objects, columns, datetime.now(UTC), include or "Metadata")
     made["apiVersion"] = f"meta.k8s.io/{version}"
     made["metadata"] = metadata
+    if include in ("", "Metadata"):
+        for row in made["rows"]:
+            row["object"]["apiVersion"] = made["apiVersion"]
     return made
 
 
@@ -115,25 +123,23 @@ class Frames:
         return encode({"type": kind, "object": made}) + b"\n"
 
     def _bookmark(self, event: Bookmark) -> bytes:
-        metadata: Object = {"resourceVersion": str(event.revision), "creationTimestamp": None}
+        metadata: Object = {"resourceVersion": str(event.revision)}
+        if self._served.custom:
+            metadata["creationTimestamp"] = None
         if event.initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         kind, api_version = self._served.kind, self._served.api_version
+        empty: Object = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
         if self._wanted.form == "Table":
             object: Object = {
                 "kind": "Table",
                 "apiVersion": _META,
                 "metadata": {"resourceVersion": str(event.revision)},
                 "columnDefinitions": None,
-                "rows": [
-                    {
-                        "cells": [],
-                        "object": {"kind": "PartialObjectMetadata", "apiVersion": _META, "metadata": metadata},
-                    }
-                ],
+                "rows": table(self._served, [empty], "Metadata", self._wanted.version, {})["rows"],
             }
         elif self._wanted.form:
             object = {"kind": "PartialObjectMetadata", "apiVersion": _META, "metadata": metadata}
         else:
-            object = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+            object = empty
         return encode({"type": "BOOKMARK", "object": object}) + b"\n"

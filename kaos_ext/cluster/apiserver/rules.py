@@ -91,6 +91,10 @@ def cannot_be_handled(served: Served, why: str) -> str:
     return f'{served.kind} in version "{served.version}" cannot be handled as a {served.kind}: {why}'
 
 
+def unregistered(kind: str, api_version: str) -> str:
+    return f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+
+
 def unknown_words(paths: Iterable[str]) -> list[str]:
     return [f'unknown field "{path}"' for path in paths]
 

@@ -32,6 +32,8 @@ def scale_of(served: Served, object: Object) -> Object:
     meta = object["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     wanted = _at(object, wanted_path)
+    if served.custom and wanted is None:
+        raise failures.internal_error(f'the spec replicas field "{wanted_path}" does not exist')
     status: Object = {"replicas": _at(object, present_path) or 0}
     selector = (
         _at(object, selector_path) if selector_path else _selector_text((object.get("spec") or {}).get("selector"))
@@ -65,20 +67,42 @@ def _selector_text(selector: Any) -> str:
     return ",".join(terms)
 
 
-def scaled(served: Served, object: Object, scale: Object) -> Object:
-    """A copy of the object that asks for as many replicas as the Scale says."""
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
-    name = object["metadata"]["name"]
+def applied(served: Served, name: str, patch: Any) -> Object:
+    """What applying a Scale applies to the object itself."""
+    given = patch if isinstance(patch, dict) else {}
+    kind, api_version = given.get("kind") or "", given.get("apiVersion") or ""
+    if (kind, api_version) != (SCALE_KIND, SCALE_VERSION):
+        group, _, version = api_version.rpartition("/")
+        raise failures.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+    part: Object = {"apiVersion": served.api_version, "kind": served.kind, "metadata": given.get("metadata") or {}}
+    replicas = (given.get("spec") or {}).get("replicas")
+    return part if replicas is None else _with_replicas(served, part, _checked(served, name, replicas))
+
+
+def _checked(served: Served, name: str, replicas: Any) -> int:
+    if served.custom and isinstance(replicas, int) and replicas < 0:
+        why = invalid(_paths(served)[0], replicas, "should be a non-negative integer")
+        raise failures.invalid(served.group, served.kind, name, [why])
     if not isinstance(replicas, int) or replicas < 0:
         why = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise failures.invalid("autoscaling", SCALE_KIND, name, [why])
+    return replicas
+
+
+def _with_replicas(served: Served, object: Object, replicas: int) -> Object:
+    *parents, last = _paths(served)[0].lstrip(".").split(".")
+    place = object
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = replicas
+    return object
+
+
+def scaled(served: Served, object: Object, scale: Object) -> Object:
+    """A copy of the object that asks for as many replicas as the Scale says."""
+    replicas = _checked(served, object["metadata"]["name"], (scale.get("spec") or {}).get("replicas") or 0)
     version = (scale.get("metadata") or {}).get("resourceVersion")
     result: Object = copied(object)
     if version:
         result["metadata"]["resourceVersion"] = version
-    *parents, last = _paths(served)[0].lstrip(".").split(".")
-    place = result
-    for part in parents:
-        place = place.setdefault(part, {})
-    place[last] = replicas
-    return result
+    return _with_replicas(served, result, replicas)

@@ -12,7 +12,7 @@ from typing import Any
 
 from kaos_ext.cluster.apiserver.defaults import select_own_pods
 from kaos_ext.cluster.apiserver.registry import Served
-from kaos_ext.cluster.apiserver.schema.crd import first_status
+from kaos_ext.cluster.apiserver.schema.crd import first_status, store_also
 from kaos_ext.kube.objects import Object
 
 _GENERATIONS = frozenset(
@@ -127,6 +127,8 @@ def before_update(served: Served, new: Object, old: Object, subresource: str) ->
             new["status"] = old["status"]
         else:
             new.pop("status", None)
+    if served.storage == "apiextensions.k8s.io/customresourcedefinitions" and isinstance(new.get("spec"), dict):
+        store_also(new)
     if served.storage == "/services":
         _keep_allocations(new.setdefault("spec", {}), old.get("spec") or {})
     if served.storage == "/namespaces" and subresource != "finalize":
@@ -182,14 +184,20 @@ def _status_only(served: Served, new: Object, old: Object) -> Object:
     return result
 
 
-def asks_for_more(served: Served, new: Object, old: Object) -> bool:
+def asks_for_more(served: Served, new: Object, old: Object, subresource: str = "") -> bool:
     """Whether the change counts as a new generation."""
     if not has_generation(served):
         return False
     if served.custom or served.plural in _WHOLE:
         ignored = {"metadata", "status"} if served.has("status") else {"metadata"}
         return _without(new, ignored) != _without(old, ignored)
+    if served.storage == "apps/deployments" and not subresource and _annotations(new) != _annotations(old):
+        return True
     return bool(new.get("spec") != old.get("spec"))
+
+
+def _annotations(object: Object) -> Any:
+    return object["metadata"].get("annotations") or {}
 
 
 def _without(object: Object, keys: set[str]) -> dict[str, Any]:

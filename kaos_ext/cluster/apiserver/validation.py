@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kaos_ext.cluster.apiserver.schema.builtin import builtin_schema
 from kaos_ext.cluster.apiserver.schema.crd import crd_errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.cluster.apiserver.validations import others, pods, services, webhooks, workloads
-from kaos_ext.cluster.apiserver.validations.metadata import changed_metadata_errors, metadata_errors
+from kaos_ext.cluster.apiserver.validations.metadata import metadata_errors
 
 Object = dict[str, Any]
 Rule = Callable[[Object, Object | None], list[FieldError]]
@@ -35,8 +34,6 @@ def complaints(
     if rule is crd_errors:  # says of its name what it has to say itself
         return crd_errors(new, old) if not subresource else []
     found = metadata_errors(group, kind, new, old)
-    if old is not None and builtin_schema(gvk) is None:  # a real server says it twice of custom resources
-        found += changed_metadata_errors(new, old)
     if rule is not None and not subresource:
         found += rule(new, old)
     return found

@@ -176,7 +176,9 @@ class DeploymentController(Controller):
         if revision in ("", "0") or (metadata.get("annotations") or {}).get(REVISION) == revision:
             return deployment
         patch = {"metadata": {"uid": metadata["uid"], "annotations": {REVISION: revision}}}
-        stored = await self._client.patch(DEPLOYMENTS, metadata["name"], patch, metadata["namespace"])
+        name, namespace = metadata["name"], metadata["namespace"]
+        # By way of the status, as an annotation that changes otherwise is a new generation.
+        stored = await self._client.patch(DEPLOYMENTS, name, patch, namespace, subresource="status")
         self._deployments.remember(stored)
         return stored
 

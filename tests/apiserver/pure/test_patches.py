@@ -74,7 +74,7 @@ def test_a_json_patch_does_what_its_operations_say(operations: list[dict[str, An
     [
         {"op": "test", "path": "/list/0", "value": True},
         {"op": "remove", "path": "/none"},
-        {"op": "replace", "path": "/none", "value": 1},
+        {"op": "replace", "path": "/list/7", "value": 1},
         {"op": "add", "path": "/none/deeper", "value": 1},
         {"op": "add", "path": "/list/7", "value": 1},
         {"op": "move", "from": "/none", "path": "/x"},
@@ -96,7 +96,7 @@ def test_a_strategic_patch_merges_containers_by_name() -> None:
     patch = containers({"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}]})
     new = strategic_patch(old, patch, DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
     assert new == [
-        {"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
+        {"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]},
         {"name": "b", "image": "1"},
     ]
 
@@ -121,7 +121,7 @@ def test_a_strategic_patch_retains_only_the_keys_it_names() -> None:
 def test_finalizers_merge_and_can_be_taken_out_one_by_one() -> None:
     old = {"metadata": {"finalizers": ["a", "b"]}}
     added = strategic_patch(old, {"metadata": {"finalizers": ["c"]}}, POD)
-    assert added["metadata"]["finalizers"] == ["a", "b", "c"]
+    assert added["metadata"]["finalizers"] == ["c", "a", "b"]
     removed = strategic_patch(old, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}}, POD)
     assert removed["metadata"]["finalizers"] == ["b"]
 

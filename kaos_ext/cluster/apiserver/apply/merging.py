@@ -107,6 +107,39 @@ def _remove(value: Any, tree: dict[str, Any], node: TypeNode) -> Any:
     return value
 
 
+_LISTS = (Shape.LIST, Shape.SET, Shape.KEYED)
+_MAPS = (Shape.STRUCT, Shape.MAP)
+
+
+def _mismatch(value: Any, node: TypeNode) -> str:
+    """Why a value has not the shape of its place."""
+    if value is None or "oneOf" in node.schema or node.schema.get("x-kubernetes-int-or-string"):
+        return ""
+    if node.shape in _LISTS:
+        return "" if isinstance(value, list) else f"expected list, got &{{{_go(value)}}}"
+    if node.shape in _MAPS:
+        return "" if isinstance(value, dict) else f"expected map, got &{{{_go(value)}}}"
+    if node.shape is not Shape.SCALAR or node.struct:
+        return ""
+    kind = node.schema.get("type")
+    if kind == "string" and not isinstance(value, str):
+        return f"expected string, got &value.valueUnstructured{{Value:{_go(value)}}}"
+    if kind in ("integer", "number") and (isinstance(value, bool) or not isinstance(value, int | float)):
+        return f"expected numeric (int or float), got {_GO_TYPES[type(value)]}"
+    if kind == "boolean" and not isinstance(value, bool):
+        return f"expected boolean, got &{{{_go(value)}}}"
+    return ""
+
+
+_GO_TYPES: dict[Any, str] = {str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}
+
+
+def _go(value: Any) -> str:
+    from kaos_ext.cluster.apiserver.patch.strategic import go_text
+
+    return go_text(value)
+
+
 def problems(obj: Any, type: TypeMap | None) -> list[str]:
     """Why an applied object does not fit its type: undeclared members, items without or with the same key."""
     found: list[str] = []
@@ -115,7 +148,9 @@ def problems(obj: Any, type: TypeMap | None) -> list[str]:
 
 
 def _problems(value: Any, node: TypeNode, path: Path, found: list[str]) -> None:
-    if isinstance(value, dict) and node.shape not in (Shape.ATOMIC, Shape.SCALAR):
+    if mismatch := _mismatch(value, node):
+        found.append(f"{path_text(path)}: {mismatch}")
+    elif isinstance(value, dict) and node.shape not in (Shape.ATOMIC, Shape.SCALAR):
         for key, child in value.items():
             inner = node.member(key)
             here = (*path, f"f:{key}")

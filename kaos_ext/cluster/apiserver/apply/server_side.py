@@ -27,6 +27,7 @@ APPLY, UPDATE = "Apply", "Update"
 MAX_UPDATERS = 10
 _BEFORE = "before-first-apply"
 _ANCIENT = "ancient-changes"
+_KUBECTL = "kubectl"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -72,6 +73,11 @@ class ApplyConflict(Exception):
             for manager, path in self.conflicts
         ]
         super().__init__(self.message)
+
+
+def _members_first(path: Path) -> tuple[tuple[bool, str], ...]:
+    """The order in which sets of fields are walked: at each place what ends there, then what goes on below."""
+    return tuple((depth < len(path) - 1, element) for depth, element in enumerate(path))
 
 
 def _conflict_message(conflicts: Sequence[tuple[ManagerId, Path]]) -> str:
@@ -196,9 +202,17 @@ def server_side_apply(
     after = _pruned(merged, managers, previous.fields if previous else EMPTY, type)
     difference = fields.compare(before, after, type)
     changed = fields.strip(frozenset(difference.added | difference.modified))
-    conflicts = sorted(
-        (other, path) for other, managed in managers.items() if other != key for path in managed.fields & changed
-    )
+    if status_subresource or subresource:
+        changed = _reset(changed, subresource)
+    conflicts = [
+        (other, path)
+        for other in sorted(managers)
+        if other != key
+        for path in sorted(managers[other].fields & changed, key=_members_first)
+    ]
+    if conflicts and manager == _KUBECTL:
+        noted = _noted(before, type)
+        conflicts = [(other, path) for other, path in conflicts if path not in noted]
     if conflicts and not force:
         raise ApplyConflict(conflicts)
     for other, managed in list(managers.items()):
@@ -207,9 +221,19 @@ def server_side_apply(
     if not difference.same or live is None:
         managers[key] = replace(managers[key], time=_moment(now))
     after = _with_managers(after, managers)
-    if manager == "kubectl" and live is not None:
+    if manager == _KUBECTL and live is not None:
         _keep_last_applied(after, applied)
     return after
+
+
+def _noted(live: dict[str, Any], type: TypeMap | None) -> FieldSet:
+    """What kubectl noted of its last client-side apply: its own, which it takes over from that manager unasked."""
+    note = ((live.get("metadata") or {}).get("annotations") or {}).get(_LAST_APPLIED)
+    try:
+        applied = json.loads(note or "")
+    except ValueError:
+        return EMPTY
+    return fields.fields_of(applied, type) if isinstance(applied, dict) else EMPTY
 
 
 def _keep_last_applied(after: dict[str, Any], applied: dict[str, Any]) -> None:

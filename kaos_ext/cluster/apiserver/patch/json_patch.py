@@ -139,7 +139,7 @@ def _remove(document: Any, path: str) -> None:
 
 
 def _replace(document: Any, path: str, value: Any) -> None:
-    if _get(document, path) is _MISSING:
-        raise _refused(f"{path} does not exist")
     parent, last = _parent(document, path)
+    if isinstance(parent, list) and _get(document, path) is _MISSING:  # a member that is not there is set
+        raise _refused(f"{path} does not exist")
     parent[last if isinstance(parent, dict) else _index(last, len(parent))] = value

@@ -10,7 +10,10 @@ from kaos_ext.cluster.apiserver.patch.errors import PatchError
 def merge_patch(obj: dict[str, Any], patch: Any) -> dict[str, Any]:
     """A new object; what the patch does not touch is shared with the old one."""
     if not isinstance(patch, dict):
-        raise PatchError(400, "Invalid JSON Patch")
+        kind = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(patch), "null")
+        raise PatchError(
+            400, f"error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
     return _merge(obj, patch)
 
 

@@ -47,11 +47,15 @@ def _merge_map(old: dict[str, Any], patch: dict[str, Any], node: TypeNode) -> di
     result = dict(old)
     if _RETAIN in patch:
         retained = patch[_RETAIN]
-        if not isinstance(retained, list):
-            raise PatchError(500, "invalid patch format of retainKeys")
+        named = {key for key in patch if not key.startswith("$")}
+        if not isinstance(retained, list) or not named <= {one for one in retained if isinstance(one, str)}:
+            raise PatchError(400, "invalid patch format of retainKeys")
         result = {key: value for key, value in result.items() if key in retained}
     deletions = {key.removeprefix(_DELETE): value for key, value in patch.items() if key.startswith(_DELETE)}
     orders = {key.removeprefix(_ORDER): value for key, value in patch.items() if key.startswith(_ORDER)}
+    for value in orders.values():
+        if not isinstance(value, list):
+            raise PatchError(500, f"expected a []interface {{}}, but received a {_go_kind(value)}")
     for key, unwanted in deletions.items():
         if isinstance(result.get(key), list) and isinstance(unwanted, list):
             result[key] = [item for item in result[key] if item not in unwanted]
@@ -70,14 +74,48 @@ def _merge_map(old: dict[str, Any], patch: dict[str, Any], node: TypeNode) -> di
                 result.pop(key)
         elif isinstance(value, list) and "merge" in inner.strategies:
             present = result.get(key)
-            result[key] = _merge_list(present if isinstance(present, list) else [], value, inner)
+            present = present if isinstance(present, list) else []
+            _check_order(value, orders.get(key), inner.merge_key)
+            if any(type(one) is not type(other) for one in present[:1] for other in value):
+                raise PatchError(500, f"list element types are not identical: [{go_text(present)} {go_text(value)}]")
+            result[key] = _merge_list(present, value, inner)
+            if key not in orders and present and not _replaces(value):
+                result[key] = _ordered(result[key], value, present, inner.merge_key)
+        elif isinstance(value, list) and isinstance(result.get(key), list):
+            result[key] = value
         else:
             result[key] = _plain(value)
     for key, order in orders.items():
         inner = node.member(key) or UNTYPED
-        if isinstance(result.get(key), list) and isinstance(order, list):
+        if isinstance(result.get(key), list):
             result[key] = _ordered(result[key], order, old.get(key) or [], inner.merge_key)
     return result
+
+
+def _go_kind(value: Any) -> str:
+    return {str: "string", bool: "bool", dict: "map", int: "int64", float: "float64"}.get(type(value), "nil")
+
+
+def _replaces(patch: list[Any]) -> bool:
+    return any(isinstance(item, dict) and item.get(_PATCH) == "replace" and len(item) == 1 for item in patch)
+
+
+def _check_order(patch: list[Any], order: Any, merge_key: str) -> None:
+    """Whatever a patch adds or changes in a list has its place in the order that the patch gives."""
+    if order is None:
+        return
+    named = [item for item in patch if not (isinstance(item, dict) and _PATCH in item)]
+    ordered = [_name(item, merge_key) for item in order]
+    places = [ordered.index(_name(item, merge_key)) if _name(item, merge_key) in ordered else -1 for item in named]
+    if -1 in places or places != sorted(places):
+        raise PatchError(
+            500,
+            f"The order in patch list:\n{go_text(named)}\n doesn't match $setElementOrder list:\n{go_text(order)}\n",
+        )
+
+
+def _name(item: Any, merge_key: str) -> Any:
+    return item.get(merge_key) if merge_key and isinstance(item, dict) else item
 
 
 def _plain(value: Any) -> Any:
@@ -96,7 +134,7 @@ def _merge_list(old: list[Any], patch: list[Any], node: TypeNode) -> list[Any]:
         merged = list(old)
         merged += [item for i, item in enumerate(patch) if item not in merged and item not in patch[:i]]
         return merged
-    if any(item.get(_PATCH) == "replace" and len(item) == 1 for item in patch):
+    if _replaces(patch):
         return [_plain(item) for item in patch if item.get(_PATCH) != "replace"]
     result = list(old)
     for item in patch:
@@ -113,7 +151,7 @@ def _merge_list(old: list[Any], patch: list[Any], node: TypeNode) -> list[Any]:
             else:
                 result[at] = fresh
         elif directive not in (None, "merge"):
-            raise PatchError(500, f"unknown patch type '{go_text(directive)}' in map: {go_text(item)}")
+            raise PatchError(500, f"unknown patch type: {go_text(directive)} in map: {go_text(item)}")
         elif at is None:
             result.append(_merge_map({}, item, node.item))
         else:
@@ -125,7 +163,7 @@ def _ordered(merged: list[Any], order: list[Any], before: list[Any], merge_key: 
     """Those the patch orders in its order; the others where the old list had them in between."""
 
     def name(item: Any) -> Any:
-        return item.get(merge_key) if merge_key and isinstance(item, dict) else item
+        return _name(item, merge_key)
 
     wanted = [name(item) for item in order]
     was = [name(item) for item in before]

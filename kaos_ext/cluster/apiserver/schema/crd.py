@@ -13,7 +13,7 @@ from typing import Any
 
 from kaos_ext.cluster.apiserver.schema import errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
-from kaos_ext.cluster.apiserver.schema.names import dns1035_errors, dns_label_errors, dns_subdomain_errors
+from kaos_ext.cluster.apiserver.schema.names import dns1035_errors, dns_subdomain_errors
 from kaos_ext.cluster.apiserver.schema.structural_rules import schema_errors
 
 Object = dict[str, Any]
@@ -76,7 +76,7 @@ def naming_status(crd: Mapping[str, Any], others: Iterable[Mapping[str, Any]], n
         wanted = names.get(member)
         wrong = [one for one in (wanted if isinstance(wanted, list) else [wanted]) if one and one in taken]
         if wrong:
-            problem = problem or f'{reason}\0"{wrong[0]}" is already in use'
+            problem = f'{reason}\0"{wrong[0]}" is already in use'  # the last one counts
         elif wanted:
             accepted_names[member] = wanted
         else:
@@ -117,7 +117,7 @@ def crd_errors(crd: Object, old: Object | None = None) -> list[FieldError]:
     names = spec.get("names") or {}
     group, plural = spec.get("group") or "", names.get("plural") or ""
     found += [errors.invalid("metadata.name", name, why) for why in dns_subdomain_errors(name)]
-    if plural and group and name != f"{plural}.{group}" and not found:
+    if old is None and plural and group and name != f"{plural}.{group}" and not found:
         found.append(errors.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     found += _group(group, crd["metadata"].get("annotations") or {})
     if spec.get("scope") not in ("Cluster", "Namespaced"):
@@ -129,6 +129,7 @@ def crd_errors(crd: Object, old: Object | None = None) -> list[FieldError]:
     found += _names(names)
     versions = spec.get("versions") or []
     found += _versions(versions)
+    found += _stored_versions({**first_status(crd), **_given(crd.get("status"))}["storedVersions"], versions)
     if spec.get("preserveUnknownFields"):
         found.append(
             errors.invalid("spec.preserveUnknownFields", True, "must be false in order to use defaults in the schema")
@@ -142,6 +143,10 @@ def crd_errors(crd: Object, old: Object | None = None) -> list[FieldError]:
         found.append(errors.not_supported("spec.conversion.strategy", conversion["strategy"], ("None", "Webhook")))
     if conversion.get("strategy") == "Webhook" and not (conversion.get("webhook") or {}).get("clientConfig"):
         found.append(errors.required("spec.conversion.webhookClientConfig", "required when strategy is set to Webhook"))
+    if conversion.get("strategy") == "Webhook" and not (conversion.get("webhook") or {}).get(
+        "conversionReviewVersions"
+    ):
+        found.append(errors.required("spec.conversion.conversionReviewVersions"))
     if old is not None:
         found += _changes(spec, old)
     return found
@@ -189,8 +194,9 @@ def _names(names: Object) -> list[FieldError]:
             if member in ("plural", "kind", "singular", "listKind"):
                 found.append(errors.required(path))
             continue
-        checked = value.lower() if member in ("kind", "listKind") else value
-        found += [errors.invalid(path, value, why) for why in dns1035_errors(checked)]
+        mixed = member in ("kind", "listKind")
+        lead = "may have mixed case, but should otherwise match: " if mixed else ""
+        found += [errors.invalid(path, value, lead + why) for why in dns1035_errors(value.lower() if mixed else value)]
     for member in ("shortNames", "categories"):
         for index, value in enumerate(names.get(member) or ()):
             path = f"spec.names.{member}[{index}]"
@@ -216,25 +222,63 @@ def _go_version(version: Object, *, hide_schema: bool) -> Object:
 
 
 def _versions(versions: list[Object]) -> list[FieldError]:
-    if not versions:
-        return [errors.required("spec.versions", "must have at least one version")]
     found: list[FieldError] = []
     single = len(versions) == 1
     seen: set[str] = set()
     for index, version in enumerate(versions):
         name = version.get("name") or ""
         path = f"spec.versions[{index}].name"
-        found += [errors.invalid(path, name, why) for why in dns_label_errors(name)]
+        found += [errors.invalid(path, name, why) for why in dns1035_errors(name)]
+        if index == 0:
+            found += [errors.invalid("spec.version", name, why) for why in dns1035_errors(name)]
         if name in seen:
-            found.append(errors.invalid("spec.versions", name, "must contain unique version names"))
+            shown = [_go_version(version, hide_schema=single) for version in versions]
+            found.append(errors.invalid("spec.versions", shown, "must contain unique version names"))
         seen.add(name)
     storage = [version["name"] for version in versions if version.get("storage")]
     if len(storage) != 1:
         shown = [_go_version(version, hide_schema=single) for version in versions]
         found.append(errors.invalid("spec.versions", shown, "must have exactly one version marked as storage version"))
-    if not storage:
-        found.append(errors.invalid("status.storedVersions", None, "must have at least one stored version"))
     return found
+
+
+def _given(status: Object | None) -> Object:
+    return {key: value for key, value in (status or {}).items() if value is not None}
+
+
+def _stored_versions(stored: list[str], versions: list[Object]) -> list[FieldError]:
+    """Every version that objects may be stored in has to stay until they are not."""
+    path = "status.storedVersions"
+    if not stored:
+        return [errors.invalid(path, None, "must have at least one stored version")]
+    found = [
+        errors.invalid(path, stored, f"must have the storage version {version.get('name')}")
+        for version in versions
+        if version.get("storage") and version.get("name") not in stored
+    ]
+    named = {version.get("name") for version in versions}
+    return found + [
+        errors.invalid(
+            f"{path}[{index}]",
+            one,
+            f"missing from spec.versions; {one} was previously a storage version, and must remain in spec.versions "
+            f"until a storage migration ensures no data remains persisted in {one} and removes {one} from "
+            "status.storedVersions",
+        )
+        for index, one in enumerate(stored)
+        if one not in named
+    ]
+
+
+def store_also(crd: Object) -> None:
+    """Note a new storage version, in place, as soon as it is asked for."""
+    status = crd.setdefault("status", {})
+    stored = list(status.get("storedVersions") or ())
+    missing = [
+        one["name"] for one in crd["spec"].get("versions") or () if one.get("storage") and one["name"] not in stored
+    ]
+    if missing:
+        crd["status"] = {**status, "storedVersions": stored + missing}
 
 
 def _rules(version: Object, index: int, single: bool, old: Object | None) -> list[FieldError]:
@@ -266,6 +310,9 @@ def _version(version: Object, index: int, single: bool) -> list[FieldError]:
             value = scale.get(member) or ""
             if not value:
                 found.append(errors.required(f"{place}.{member}"))
+            elif not value.startswith("."):
+                why = "must be a simple json path starting with ."
+                found.append(errors.invalid(f"{place}.{member}", value, why))
             elif not value.startswith(start):
                 why = f"should be a json path under {start[:-1]}"
                 found.append(errors.invalid(f"{place}.{member}", value, why))

@@ -48,7 +48,7 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "hostname": _matches(_HOST),
     "ipv4": _parses(ipaddress.IPv4Address),
     "ipv6": _parses(ipaddress.IPv6Address),
-    "cidr": _parses(lambda text: ipaddress.ip_network(text, strict=False)),
+    "cidr": lambda text: "/" in text and _parses(lambda one: ipaddress.ip_network(one, strict=False))(text),
     "mac": _matches(_MAC),
     "uuid": _matches(_UUID),
     "uuid3": _matches(_UUID),

@@ -141,16 +141,27 @@ class _Compiler:
             for key, child in properties.items()
             if "default" in child
         ]
+        # A null where none may be, and nothing stands in for it, is as if it had not been given.
+        bare = frozenset(
+            key
+            for key, child in properties.items()
+            if not (child.get("nullable") or "default" in child or "$ref" in child)
+            and not child.get("x-kubernetes-preserve-unknown-fields")
+            and child.get("type")
+        )
         nested = [(key, made) for key, child in properties.items() if (made := self.defaulter(child)) is not None]
         additional = node.get("additionalProperties")
         each = self.defaulter(additional) if isinstance(additional, Mapping) else None
         items = node.get("items")
         of_items = self.defaulter(items) if isinstance(items, Mapping) else None
-        if not (defaults or nested or each or of_items):
+        if not (defaults or nested or each or of_items or bare):
             return None
 
         def default(value: Any) -> None:
             if isinstance(value, dict):
+                if None in value.values():
+                    for key in [key for key, child in value.items() if child is None and key in bare]:
+                        del value[key]
                 for key, given, nullable in defaults:
                     if key not in value or (value[key] is None and not nullable):
                         value[key] = copy.deepcopy(given)

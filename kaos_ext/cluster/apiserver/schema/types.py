@@ -134,10 +134,15 @@ class TypeNode:
                 found[key] = value[key]
             elif "default" in (properties.get(key) or {}):
                 found[key] = properties[key]["default"]
+            elif self.item.struct and key in (self.item.schema.get("required") or ()):
+                found[key] = _ZERO.get(str((properties.get(key) or {}).get("type")), "")
         if not found:
             return ""
         return "k:" + _written(found)
 
+
+_ZERO = {"integer": 0, "number": 0, "boolean": False}
+"""What Go has for a required member of a built-in type that nobody gives."""
 
 UNTYPED = TypeNode({}, {})
 """A place no schema describes."""

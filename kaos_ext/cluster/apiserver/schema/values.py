@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kaos_ext.cluster.apiserver.schema import errors
+from kaos_ext.cluster.apiserver.schema.embedded import embedded_metadata_errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.cluster.apiserver.schema.formats import FORMATS, go_pattern
 
@@ -208,7 +209,7 @@ class _Values:
                 for check in every:
                     check(value, path, found)
                 if len(found) > before:
-                    found.append(errors.invalid(path, "", f'"{path}" must validate all the schemas (allOf)'))
+                    found.append(_logic(f'"{path}" must validate all the schemas (allOf)'))
 
             made.append(all_of)
         for keyword, exactly in (("anyOf", False), ("oneOf", True)):
@@ -222,7 +223,7 @@ class _Values:
                 if wrong is not None:
                     wrong(value, path, inner)
                 if not inner:
-                    found.append(errors.invalid(path, "", f'"{path}" must not validate the schema (not)'))
+                    found.append(_logic(f'"{path}" must not validate the schema (not)'))
 
             made.append(negated)
         return made
@@ -253,27 +254,39 @@ def _alternatives(branches: list[Check | None], *, exactly: bool) -> Check:
                 best = inner
         if exactly and valid == 1:
             return
-        if valid == 0 and best:
-            found.extend(best)
         if exactly:
             how = "Found none valid" if valid == 0 else f"Found {valid} valid alternatives"
             text = f'"{path}" must validate one and only one schema (oneOf). {how}'
         else:
             text = f'"{path}" must validate at least one schema (anyOf)'
-        found.append(errors.invalid(path, "", text))
+        found.append(_logic(text))
+        if valid == 0 and best:
+            found.extend(best)
 
     return check
 
 
+def _logic(text: str) -> FieldError:
+    """What has no place of its own."""
+    return FieldError("<nil>", "FieldValueInvalid", f'Invalid value: "": {text}')
+
+
+_RANGES = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1), "uint32": (0, (1 << 32) - 1)}
+
+
 def _of_number(node: Mapping[str, Any]) -> Check | None:
     most, least, step = node.get("maximum"), node.get("minimum"), node.get("multipleOf")
-    if most is None and least is None and step is None:
+    form = node.get("format") or ""
+    within = _RANGES.get(form) if node.get("type") == "integer" else None
+    if most is None and least is None and step is None and within is None:
         return None
     below, above = bool(node.get("exclusiveMaximum")), bool(node.get("exclusiveMinimum"))
 
     def check(value: Any, path: str, found: list[FieldError]) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
+        if within is not None and not within[0] <= value <= within[1]:
+            found.append(_logic(f"Checked value must be of type integer with format {form} in {path}"))
         if most is not None and (value >= most if below else value > most):
             how = "less than" if below else "less than or equal to"
             found.append(errors.invalid(path, value, f"{path} in body should be {how} {most:g}"))
@@ -307,7 +320,8 @@ def _of_string(node: Mapping[str, Any]) -> Check | None:
         elif search is not None and search(value) is None:
             found.append(errors.invalid(path, value, f"{path} in body should match '{pattern}'"))
         if fits is not None and not fits(value):
-            found.append(errors.invalid(path, value, f"{path} in body must be of type {named}: {errors.shown(value)}"))
+            why = f"{path} in body must be of type {named}: {errors.shown(value)}"
+            found.append(errors.type_invalid(path, value, why))
 
     return check
 
@@ -351,4 +365,7 @@ def _duplicates(
 def _embedded(value: Any, path: str, found: list[FieldError]) -> None:
     if isinstance(value, dict):
         missing = [key for key in ("apiVersion", "kind") if not value.get(key)]
-        found.extend(errors.required(f"{path}.{key}", "must not be empty") for key in missing)
+        found.extend(errors.required(f"{path}.{key}") for key in missing)
+        metadata = value.get("metadata")
+        if isinstance(metadata, dict):
+            found.extend(embedded_metadata_errors(metadata, f"{path}.metadata"))

@@ -23,6 +23,8 @@ _RBAC = "rbac.authorization.k8s.io"
 _LABEL_NAMED = frozenset({("", "Namespace"), ("", "Service")})
 _PATH_NAMED = frozenset((_RBAC, kind) for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"))
 _MAX_CRON_JOB = 52
+_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+_NO_FINALIZER = "name is neither a standard finalizer name nor is it fully qualified"
 
 
 def name_rule(group: str, kind: str) -> Callable[[str], list[str]]:
@@ -40,6 +42,10 @@ def metadata_errors(group: str, kind: str, new: Object, old: Object | None) -> l
         if not name:
             found.append(errors.required("metadata.name", "name or generateName is required"))
         else:
+            prefix = metadata.get("generateName") or ""
+            if prefix:
+                stem = prefix[:-1] + "a" if prefix.endswith("-") else prefix  # what follows may be anything
+                found += [errors.invalid("metadata.generateName", prefix, why) for why in name_rule(group, kind)(stem)]
             found += [errors.invalid("metadata.name", name, why) for why in name_rule(group, kind)(name)]
             if (group, kind) == ("batch", "CronJob") and len(name) > _MAX_CRON_JOB:
                 found.append(errors.invalid("metadata.name", name, max_length(_MAX_CRON_JOB)))
@@ -52,6 +58,12 @@ def metadata_errors(group: str, kind: str, new: Object, old: Object | None) -> l
         for finalizer in metadata.get("finalizers") or ()
         for why in qualified_name_errors(finalizer)
     ]
+    if group == "":
+        found += [
+            errors.invalid(f"metadata.finalizers[{index}]", finalizer, _NO_FINALIZER)
+            for index, finalizer in enumerate(metadata.get("finalizers") or ())
+            if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
+        ]
     found += _owners(metadata.get("ownerReferences") or ())
     return found
 
@@ -77,7 +89,7 @@ def annotation_errors(annotations: Mapping[str, str] | None, path: str) -> list[
 
 def _owners(owners: Any) -> list[FieldError]:
     found: list[FieldError] = []
-    controllers = [owner.get("name", "") for owner in owners if owner.get("controller")]
+    controllers = [f"{owner.get('kind', '')}/{owner.get('name', '')}" for owner in owners if owner.get("controller")]
     for owner in owners:
         version = str(owner.get("apiVersion") or "").rpartition("/")[2]
         path = "metadata.ownerReferences"
@@ -85,10 +97,12 @@ def _owners(owners: Any) -> list[FieldError]:
             shown = owner.get("apiVersion") or ""
             found.append(errors.invalid(f"{path}.apiVersion", shown, "version must not be empty"))
         found += [
-            errors.invalid(f"{path}.{key}", "", f"{key} must not be empty")
+            errors.invalid(f"{path}.{key}", "", "must not be empty")
             for key in ("kind", "name", "uid")
             if not owner.get(key)
         ]
+        if owner.get("apiVersion") == "v1" and owner.get("kind") == "Event":
+            found.append(errors.invalid(path, dict(owner), "/v1, Kind=Event is disallowed from being an owner"))
     if len(controllers) > 1:
         why = (
             f'Only one reference can have Controller set to true. Found "true" in references for {controllers[0]} and '
@@ -114,6 +128,6 @@ def changed_metadata_errors(new: Object, old: Object) -> list[FieldError]:
     found += [
         errors.invalid(f"metadata.{key}", metadata.get(key), "field is immutable")
         for key in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
-        if metadata.get(key) and was.get(key) and metadata[key] != was[key]
+        if metadata.get(key) and (was.get(key) or key == "deletionTimestamp") and metadata[key] != was.get(key)
     ]
-    return found
+    return found * 2  # both the generic and the kind's own validation say it

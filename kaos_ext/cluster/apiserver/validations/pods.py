@@ -283,6 +283,40 @@ def resource_errors(resources: Object, path: str) -> list[FieldError]:
     return found
 
 
+_SOURCES = (
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+)
+"""The order in which a volume's sources are looked at."""
+
+
 def _volumes(volumes: Any, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     names: set[str] = set()
@@ -290,6 +324,7 @@ def _volumes(volumes: Any, path: str) -> list[FieldError]:
         here = f"{path}[{index}]"
         found += _name(volume, here, names)
         sources = [key for key in volume if key != "name" and volume[key] is not None]
+        sources.sort(key=lambda source: _SOURCES.index(source) if source in _SOURCES else len(_SOURCES))
         if not sources:
             found.append(errors.required(here, "must specify a volume type"))
         found += [errors.forbidden(f"{here}.{key}", "may not specify more than 1 volume type") for key in sources[1:]]

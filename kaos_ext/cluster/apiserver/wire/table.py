@@ -133,12 +133,7 @@ def _custom_cells(columns: tuple[tuple[str, str], ...]) -> Cells:
         made: list[Any] = [(obj.get("metadata") or {}).get("name", "")]
         for kind, find in readers:
             found = find(obj)
-            if not found:
-                made.append(None)
-            elif kind == "string" and len(found) > 1:
-                made.append(",".join(_text(value) for value in found))
-            else:
-                made.append(_cell(kind, found[0], now))
+            made.append(_cell(kind, found[0], now) if found else None)  # a cell shows the first value only
         return made
 
     return cells
