@@ -78,7 +78,7 @@ class ApiDocuments:
     async def _second(self, request: BaseRequest) -> web.StreamResponse:
         """OpenAPI v2, of all groups in one document."""
         accepted = request.headers.get("Accept", "*/*")
-        wire = openapi_v2.PROTOBUF in accepted
+        wire = openapi_v2.PROTOBUF in accepted or openapi_v2.ASKED_AS in accepted
         if not wire and not any(one in accepted for one in ("application/json", "*/*", "application/*")):
             raise failures.not_acceptable([openapi_v2.PROTOBUF, "application/json"])
         await asyncio.to_thread(self._refresh)

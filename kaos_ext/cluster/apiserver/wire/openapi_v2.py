@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Object = dict[str, Any]
-PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+ASKED_AS = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+"""The older name, which clients ask by; `@` may not be in a media type, so the answer has the newer."""
 _LEFT_OUT = frozenset({"oneOf", "anyOf", "not", "nullable", "x-kubernetes-validations"})
 _GVK = "x-kubernetes-group-version-kind"
 _DROPPED_INSIDES = ("items", "properties")
