@@ -106,7 +106,7 @@ async def start_cluster(
     root = cluster_root(name)
     check_place(root)
     await sweep_ephemeral(except_for=name)
-    async with _locked(name, on_progress):
+    async with locked(name, on_progress):
         config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
         await _seen(config)
         if ephemeral and not config.ephemeral and (config.database.exists() or _daemon(config) is not None):
@@ -146,7 +146,7 @@ async def stop_cluster(
 ) -> bool:
     """End every process of the cluster; False when none ran. The state stays unless it is to be deleted."""
     root = cluster_root(name)
-    async with _locked(name, on_progress):
+    async with locked(name, on_progress):
         try:
             config = load_config(root)
         except FileNotFoundError:
@@ -190,7 +190,7 @@ async def sweep_ephemeral(except_for: str = "") -> None:
             continue
         if lives(config.owner_pid, config.owner_birth) or _daemon(config) is not None:
             continue
-        async with _locked(config.name, lambda step: None):
+        async with locked(config.name, lambda step: None):
             await _stop(config, lambda step: None)
             await asyncio.to_thread(shutil.rmtree, config.root, ignore_errors=True)
 
@@ -241,7 +241,7 @@ async def _node_processes(config: ClusterConfig) -> int | None:
 
 
 @contextlib.asynccontextmanager
-async def _locked(name: str, on_progress: Progress) -> AsyncIterator[None]:
+async def locked(name: str, on_progress: Progress) -> AsyncIterator[None]:
     """Hold the cluster's lock, across processes; it lies outside the state folder, which may come and go."""
     folder = private_folder(kaos_home() / "locks")
     descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -110,7 +110,7 @@ async def up(
     return Result(progress.view(_outdated(handle.version, name)), data)
 
 
-def _words(verb: str, name: str) -> str:
+def words(verb: str, name: str) -> str:
     """The command for a cluster; the default one needs no name."""
     return f"kaos {verb}" if name == DEFAULT else f"kaos {verb} {name}"
 
@@ -120,7 +120,7 @@ def _outdated(version: str, name: str) -> str:
     if version == __version__:
         return ""
     ran = f"kaos {version}" if version else "an older kaos"
-    return f"the cluster still runs {ran}, this is {__version__}: `{_words('down', name)}`, then `{_words('up', name)}`"
+    return f"the cluster still runs {ran}, this is {__version__}: `{words('down', name)}`, then `{words('up', name)}`"
 
 
 async def _install(session: Session, kube: KubeClient, progress: Progress, patience: float) -> None:
@@ -176,7 +176,7 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
             others = f"kaos down {known[0]}" if known else ""
             said = f"there is no cluster `{name}` of this machine to stop"
             return Result(Note(Tone.QUIET, said, others), {"name": name, "stopped": False})
-        raise _unknown(name, known)
+        raise unknown(name, known)
     config = load_config(cluster_root(name))
     delete = delete or config.ephemeral
     session.note(f"context {config.context}")
@@ -200,7 +200,7 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     state = "its state is deleted" if delete else "its state is kept"
     said = f"{'Stopped cluster' if stopped else 'There was nothing to stop of cluster'} '{name}'; {state}{context}"
     data = {"name": name, "stopped": stopped, "deleted": delete, "context": change.context}
-    return Result(Done(said, "" if delete else _words("up", name)), data)
+    return Result(Done(said, "" if delete else words("up", name)), data)
 
 
 def _private(session: Session) -> str:
@@ -214,14 +214,14 @@ async def status(session: Session, *, cluster: str | None) -> Result:
     if cluster is not None:
         clusters = [found for found in clusters if found.config.name == cluster]
         if not clusters:
-            raise _unknown(cluster, cluster_names())
+            raise unknown(cluster, cluster_names())
     there = await _current(session)
     lines = tuple(
         Line(
             Tone.DONE if found.state == "running" else Tone.WAITING if found.state == "crashed" else Tone.QUIET,
             found.config.context,
             f"{found.state} · {found.config.server} · {_processes(found.processes)}",
-            _words("up", found.config.name)
+            words("up", found.config.name)
             if found.state in ("stopped", "crashed")
             else _outdated(found.version, found.config.name)
             if found.state == "running"
@@ -318,7 +318,7 @@ async def _operator_says(kube: KubeClient) -> str:
     return "ready" if operator_ready(item) else "not ready" if item else f"not in namespace {names.SYSTEM_NAMESPACE}"
 
 
-def _unknown(name: str, known: list[str]) -> UnknownNameError:
+def unknown(name: str, known: list[str]) -> UnknownNameError:
     meant = closest(name, known)
     hint = f"did you mean `{meant}`?" if meant else f"there are: {', '.join(known)}" if known else "kaos up"
     return UnknownNameError(f"there is no cluster `{name}` on this machine", hint=hint)

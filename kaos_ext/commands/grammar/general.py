@@ -38,6 +38,33 @@ CLUSTER_VERBS = (
         "kaos_ext.commands.cluster:status", "kaos status", arguments=(CLUSTER,),
     ),
     Verb(
+        ("backup",), "save a cluster of this machine, and what its agents remember, in one file",
+        "kaos_ext.commands.backup:backup", "kaos backup before-upgrade.kaos.tar.gz",
+        description="The cluster may run: the file is the cluster at one moment. It holds the cluster's keys and the "
+        "values of its Secrets, so keep it as you would keep these. Not in it: pods' logs and scratch volumes.",
+        arguments=(
+            Argument("file", "where to write it; a folder gets one named after cluster and time",
+                     completes=Names.FILES),
+            CLUSTER,
+        ),
+        flags=(
+            Flag("without-volumes", "leave out what agents and other pods keep", takes=Takes.NOTHING),
+            Flag("force", "replace a file that is there", takes=Takes.NOTHING),
+        ),
+    ),
+    Verb(
+        ("restore",), "make a cluster on this machine from a backup; `kaos up` then starts it",
+        "kaos_ext.commands.backup:restore", "kaos restore before-upgrade.kaos.tar.gz",
+        description="Nothing that is there is replaced: give another name, or `kaos down --delete` first. Clients that "
+        "watched the saved cluster list it anew.",
+        arguments=(
+            Argument("file", "the backup", completes=Names.FILES),
+            Argument("cluster", "name of the cluster to make (default: the saved one's)", optional=True),
+        ),
+        changes=True,
+        flags=(Flag("check", "only read the whole file and say what is in it", takes=Takes.NOTHING),),
+    ),
+    Verb(
         ("doctor",), "check what this machine and the current cluster offer, and say what to do",
         "kaos_ext.commands.doctor:doctor", "kaos doctor",
     ),
