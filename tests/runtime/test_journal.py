@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent import journal as module
 from kaos_ext.runtime.agent.journal import SCHEMA, Journal, Retention
-from kaos_ext.store import Log, Sync
+from kaos_ext.store import FullError, Log, Sync
 
 
 @pytest.fixture
@@ -141,3 +142,68 @@ def test_events_beyond_their_age_go_and_what_was_spent_stays(log: Log, monkeypat
     assert not journal.of_run("chat_1")
     assert journal.ledger.life.tool_calls == 7
     assert Journal(log).ledger == journal.ledger, "a new process knows it from the summary"
+
+
+class Full:
+    """A log whose disk is full as long as `full` says so."""
+
+    def __init__(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full, self.written = False, asyncio.Event()
+        self.transactions: list[tuple[list[Any], bool]] = []
+        append = log.append
+
+        def guarded(rows: Any, *, sync: bool = False) -> list[int]:
+            if self.full:
+                raise FullError("the disk is full")
+            self.transactions.append(([row["type"] for row in rows], sync))
+            self.written.set()
+            return append(rows, sync=sync)
+
+        monkeypatch.setattr(log, "append", guarded)
+
+
+async def test_what_is_held_is_written_with_the_next_event_and_before_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, disk = Journal(log), Full(log, monkeypatch)
+    held = journal.hold([said("1")])
+    assert journal.of_run(LOOP_RUN) == [], "it has happened, and is not on record"
+    then = journal.record([said("2")], sync=True)
+    assert journal.of_run(LOOP_RUN) == [*held, *then] and held[0].seq < then[0].seq
+    assert [len(types) for types, _ in disk.transactions] == [3], "one transaction, the session's start in it"
+    await asyncio.sleep(0)
+    assert len(disk.transactions) == 1, "nothing is left to write"
+
+
+async def test_what_is_held_is_written_before_anybody_else_can_wait_for_it(log: Log) -> None:
+    journal = Journal(log)
+    held = journal.hold([said("1")])
+    await asyncio.sleep(0)
+    assert journal.of_run(LOOP_RUN) == held
+
+
+async def test_what_is_held_on_a_full_disk_is_written_in_its_order_once_there_is_room(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STORE_TROUBLE_SECONDS", 0.01)
+    journal, disk = Journal(log), Full(log, monkeypatch)
+    disk.full = True
+    held = journal.hold([said("1")])
+    await asyncio.sleep(0)
+    with pytest.raises(FullError):
+        journal.record([said("refused")])
+    held += journal.hold([said("2")])
+    disk.full = False
+    async with asyncio.timeout(5):
+        await disk.written.wait()
+    assert journal.of_run(LOOP_RUN) == held
+    assert journal.record([said("3")])[0].seq == held[-1].seq + 1, "what was refused has not happened"
+
+
+async def test_what_is_held_when_the_journal_closes_is_written(tmp_path: Path) -> None:
+    journal = Journal(Log.open(tmp_path / "closing.db", SCHEMA, sync=Sync.NORMAL))
+    journal.hold([said("1")])
+    journal.close()
+    reopened = Log.open(tmp_path / "closing.db", SCHEMA)
+    assert [event.content for event in Journal(reopened).of_run(LOOP_RUN)] == ["1"]
+    reopened.close()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,24 @@ class Dying(Journal):
     """A journal of a process that is killed when it comes to write an event of this type in this iteration."""
 
     at: tuple[str, int] = ("", 0)
+    dead = False
 
     def record(self, events: Any, *, sync: bool = False) -> list[Event]:
-        if any((event.type, event.iteration) == self.at for event in events):
+        written = [*((row["type"], row["iteration"]) for row in self._held), *((e.type, e.iteration) for e in events)]
+        if self.at in written or (self.dead and written):
+            self.dead = True
+            self._held.clear()
             raise Killed
         return super().record(events, sync=sync)
+
+    def hold(self, events: Any) -> list[Event]:
+        if self.dead:
+            raise Killed
+        return super().hold(events)
+
+    def _write_held(self) -> None:
+        with suppress(Killed):  # Whoever writes next is told.
+            super()._write_held()
 
 
 class Past:
@@ -212,8 +226,10 @@ async def test_an_iteration_that_outlived_a_kill_is_replayed_with_its_kill(
 ) -> None:
     past = Past(tmp_path, repeatable=repeatable)
     await past.live(WORK, DONE, BOTH, DONE, until=2, killed_at=(at, 2))
-    assert past.events[-1].type != EventType.ITERATION_FINISHED
-    again: list[Step] = [BOTH, DONE] if at in ("model_request", "model_response") else [DONE]
+    # What opens an iteration is written with its first question.
+    assert past.events[-1].iteration == (1 if at == "model_request" else 2)
+    # An answer is written with the intents of the calls it asks for, or with the end of the iteration.
+    again: list[Step] = [BOTH, DONE] if at in ("model_request", "model_response", "tool_call") else [DONE]
     await past.live(*again, until=2)
     whole(past, 2)
 

@@ -61,7 +61,7 @@ class Full(Journal):
 
     def record(self, events: Sequence[Event], *, sync: bool = False) -> list[Event]:
         kind, times = self.trouble
-        if times and any(event.type == kind for event in events):
+        if times and kind in [*(row["type"] for row in self._held), *(event.type for event in events)]:
             self.trouble = (kind, times - 1)
             raise FullError("the disk is full")
         return super().record(events, sync=sync)
@@ -98,6 +98,27 @@ async def test_tool_calls_of_one_step_run_side_by_side(journal: Full) -> None:
     run = await drive(journal, Script(two, DONE), Bench(work))
     assert run.state.status.last_response == "done"
     assert kinds(journal)[4:8] == ["tool_call", "tool_call", "tool_result", "tool_result"]
+
+
+async def test_what_has_no_effect_between_is_one_transaction_and_an_intent_is_synced(
+    journal: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[list[str], bool]] = []
+    append = journal._log.append
+
+    def told(rows: Any, *, sync: bool = False) -> list[int]:
+        written.append(([row["type"] for row in rows if row["type"] != "session_started"], sync))
+        return append(rows, sync=sync)
+
+    monkeypatch.setattr(journal._log, "append", told)
+    await drive(journal, Script(WORK, DONE), Bench(lambda arguments: "met"))
+    assert written == [
+        (["iteration_started", "user_message"], False),  # The tools have to be listed first.
+        (["model_request"], False),
+        (["model_response", "tool_call"], True),
+        (["tool_result", "model_request"], False),
+        (["model_response", "agent_response", "iteration_finished"], False),
+    ]
 
 
 async def test_a_bug_in_a_model_ends_the_iteration_not_the_process(journal: Full) -> None:

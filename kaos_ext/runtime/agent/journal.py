@@ -1,7 +1,8 @@
 """The agent's journal: events on a log, redacted before they are written, and the queries the agent needs.
 
-One row is one event. The intent of a tool call that must not be repeated is synced to the disk before the call; every
-other row survives the death of the process at once. The log's lock makes this process the only writer.
+One row is one event; events between which nothing is done may share a transaction. The intent of a tool call that must
+not be repeated is synced to the disk before the call; every other row survives the death of the process at once. The
+log's lock makes this process the only writer.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ TRIM_EVERY = 10_000
 FEW_TYPES = 8
 CHECKPOINT_EVERY = 1_000
 LOCK_POLL_SECONDS = 0.1
+STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 LEDGER = "ledger"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 KEPT_TYPES = (EventType.SESSION_STARTED, EventType.RUN_REQUESTED)
 """What an agent has to know however long ago it was."""
 
@@ -55,6 +58,12 @@ class Retention:
     sessions: int = 0
     session_events: int = 0
     """Events of one session, as memory shows them."""
+
+
+def _trim_every(kept: Retention) -> int:
+    """Often enough that a small limit is not exceeded by much."""
+    limits = [limit for limit in (kept.events, kept.session_events) if limit]
+    return min([TRIM_EVERY, *(max(100, limit) for limit in limits)])
 
 
 class Journal:
@@ -77,6 +86,9 @@ class Journal:
         self._touched: set[str] = set()
         """Sessions with new events since the last trim."""
         self._since_trim = self._since_checkpoint = 0
+        self._trim_every = _trim_every(self._retention)
+        self._held: list[dict[str, Any]] = []
+        """Rows of events that have happened and are not written yet."""
         self.observers: list[Callable[[Sequence[Event]], None]] = []
         """Told of what was written, at once and in the task that wrote it."""
         self.ledger = self._spending()
@@ -105,25 +117,69 @@ class Journal:
         return None
 
     def record(self, events: Sequence[Event], *, sync: bool = False) -> list[Event]:
-        """Write events in one transaction and return them with their places; what is written is redacted."""
-        now = self._clock()
-        events = [changed(event, time=event.time or now) for event in events]
-        fresh = {event.session: event for event in events if event.session and event.session not in self._sessions}
-        started = [Event(EventType.SESSION_STARTED, session=name, time=event.time) for name, event in fresh.items()]
+        """Write events, after those that are held, in one transaction; returns them with their places.
+
+        What is written is redacted. When it cannot be written, `events` have not happened.
+        """
+        placed, rows = self._placed(events)
+        written = [*self._held, *rows]
+        if written:
+            self._log.append(written, sync=sync)
+            self._held.clear()
+            self._happened(placed)
+            self._tidy(len(written))
+        return placed
+
+    def hold(self, events: Sequence[Event]) -> list[Event]:
+        """Take events that are written together with the next ones, or else when the event loop has control again.
+
+        For what is followed by another event before anything is done: one transaction instead of two. They have
+        happened now; while they cannot be written that is tried again and again, and nothing can be recorded.
+        """
+        placed, rows = self._placed(events)
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._write_held)
+        self._held += rows
+        self._happened(placed)
+        return placed
+
+    def _write_held(self) -> None:
         try:
-            ids = self._log.append([self._row(event) for event in (*started, *events)], sync=sync)
-        except UnicodeEncodeError:  # Half a surrogate pair is JSON, and no text.
-            return self.record([_encodable(event) for event in events], sync=sync)
-        self._sessions.update(fresh)
-        if self._retention.session_events:
-            self._touched.update(event.session for event in events if event.session)
-        recorded = [changed(event, seq=seq) for event, seq in zip(events, ids[len(started) :], strict=True)]
-        for event in recorded:
-            self.ledger = ledger.fold(self.ledger, event)
+            self.record(())
+        except StoreError as error:
+            log.error("cannot write events: %s", error)
+            asyncio.get_running_loop().call_later(STORE_TROUBLE_SECONDS, self._write_held)
+
+    def _placed(self, events: Sequence[Event]) -> tuple[list[Event], list[dict[str, Any]]]:
+        """Events as they will be on record, and their rows; the first of a session has that session's start before."""
+        now, seq = self._clock(), self._log.last_id + len(self._held)
+        placed, rows, begun = [], [], set()
+        for event in events:
+            session = event.session
+            if session and session not in self._sessions and session not in begun:
+                begun.add(session)
+                seq += 1
+                rows.append(self._row(Event(EventType.SESSION_STARTED, "", seq, event.time or now, session)))
+            seq += 1
+            event = changed(event, seq=seq, time=event.time or now)
+            try:
+                row = self._row(event)
+            except UnicodeEncodeError:  # Half a surrogate pair is JSON, and no text.
+                event = _encodable(event)
+                row = self._row(event)
+            placed.append(event)
+            rows.append(row)
+        return placed, rows
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.session:
+                self._sessions.add(event.session)
+                if self._retention.session_events:
+                    self._touched.add(event.session)
+        self.ledger = ledger.fold(self.ledger, *events)
         for observer in self.observers:
-            observer(recorded)
-        self._tidy(len(ids))
-        return recorded
+            observer(events)
 
     def _spending(self) -> Ledger:
         """What was spent, from the last summary on; trimmed events are in it."""
@@ -142,17 +198,22 @@ class Journal:
 
     def _row(self, event: Event) -> dict[str, Any]:
         return {
+            "id": event.seq,
             "time": event.time,
             "type": str(event.type),
             "run": event.run,
             "session": event.session,
             "iteration": event.iteration,
             "step": event.step,
-            "content": json.dumps(self._redactor.value(event.content), ensure_ascii=False, default=str),
-            "data": json.dumps(self._redactor.value(dict(event.data)), ensure_ascii=False, default=str)
-            if event.data
-            else None,
+            "content": self._json(event.content),
+            "data": self._json(dict(event.data)) if event.data else None,
         }
+
+    def _json(self, value: Any) -> str:
+        text = _ENCODER.encode(self._redactor.value(value))
+        if not text.isascii():
+            text.encode()  # SQLite would find it out, but not of which event.
+        return text
 
     def _tidy(self, appended: int) -> None:
         self._since_checkpoint += appended
@@ -162,19 +223,13 @@ class Journal:
                 self._since_checkpoint = 0
                 self._keep_spending()
                 self._log.checkpoint()
-            if self._since_trim >= self._trim_every():
+            if self._since_trim >= self._trim_every:
                 self._since_trim = 0
                 self._keep_spending()
                 self._trim()
         except StoreError as error:
             # The events are on record; tidying is for later.
             log.warning("the journal cannot be tidied up: %s", error)
-
-    def _trim_every(self) -> int:
-        """Often enough that a small limit is not exceeded by much."""
-        kept = self._retention
-        limits = [limit for limit in (kept.events, kept.session_events) if limit]
-        return min([TRIM_EVERY, *(max(100, limit) for limit in limits)])
 
     def _trim(self) -> None:
         # What the resident loop and open tasks go on from after a restart is kept however old it is.
@@ -240,6 +295,13 @@ class Journal:
         condition = f"run = ? AND +type IN ({marks})"
         ends = self._log.select(condition, (run, *map(str, ITERATION_ENDS)), descending=True, limit=iterations)
         return int(ends[-1]["id"] or 0) - 1 if ends else 0
+
+    def unfinished_tasks(self) -> list[str]:
+        """Tasks whose end is not on record, oldest first."""
+        ended = (EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELED)
+        left = f"type = ? AND run NOT IN (SELECT run FROM log WHERE type IN ({', '.join('?' * len(ended))}))"  # noqa: S608
+        rows = self._log.select(left, (str(EventType.TASK_SUBMITTED), *map(str, ended)))
+        return [str(row["run"]) for row in rows]
 
     def of_type(self, *types: str, limit: int | None = None) -> list[Event]:
         """Newest events of some types, newest first."""
@@ -335,9 +397,10 @@ class Journal:
 
     def close(self) -> None:
         try:
+            self.record(())
             self._keep_spending()
         except StoreError as error:
-            log.warning("the summary of what was spent is not written: %s; it is made anew at the next start", error)
+            log.warning("the last events, or the summary of what was spent, are not written: %s", error)
         self._log.checkpoint()
         self._log.close()
 

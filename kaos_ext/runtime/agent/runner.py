@@ -68,7 +68,14 @@ class Run:
         self._on_call = on_call
 
     def record(self, *events: Event, sync: bool = False) -> None:
-        for event in self._with.journal.record(events, sync=sync):
+        self._fold(self._with.journal.record(events, sync=sync))
+
+    def hold(self, *events: Event) -> None:
+        """For what another event follows before anything is done; it is written with that one."""
+        self._fold(self._with.journal.hold(events))
+
+    def _fold(self, events: Sequence[Event]) -> None:
+        for event in events:
             self.state = loop.fold(self.state, event)
             if event.type in ITERATION_ENDS:
                 _tell(event)
@@ -76,8 +83,8 @@ class Run:
     async def drive(self, control: Control) -> RunState:
         """Work until the run is over or the process is to stop; the current action is always finished first."""
         while not control.stopping.is_set():
-            # A loop without a pause, on answers that need no waiting, must leave room for requests.
-            await asyncio.sleep(0)
+            if not self.state.status.open:
+                await asyncio.sleep(0)
             self.state = self._wished(control)
             try:
                 if control.request and control.request != self.state.last_request:
@@ -95,12 +102,14 @@ class Run:
 
     def _wished(self, control: Control) -> RunState:
         """The state with what is known beside the run's own events: the owner's wishes, and the spending of all."""
-        return changed(
-            self.state,
-            suspended=control.suspended,
-            hold_after=control.hold_after,
-            ledger=self._with.journal.ledger,
-        )
+        state, suspended, hold_after = self._with_ledger(), control.suspended, control.hold_after
+        if (suspended, hold_after) == (state.suspended, state.hold_after):
+            return state
+        return changed(state, suspended=suspended, hold_after=hold_after)
+
+    def _with_ledger(self) -> RunState:
+        ledger = self._with.journal.ledger
+        return self.state if self.state.ledger is ledger else changed(self.state, ledger=ledger)
 
     def answer(self, call: PendingCall, *, granted: bool, content: dict[str, Any]) -> None:
         """Put a person's decision on a call that waits for one on record."""
@@ -110,7 +119,10 @@ class Run:
     async def _carry_out(self, action: loop.Action, control: Control) -> None:
         match action:
             case Record(events):
-                self.record(*events)
+                if events[0].type == EventType.ITERATION_STARTED:
+                    self.hold(*events)
+                else:
+                    self.record(*events)
             case AskModel(step):
                 await self._bounded(self._ask(step))
             case CallTools(calls):
@@ -156,18 +168,20 @@ class Run:
         asked["prompt"] = loop.fingerprint(messages, self._with.journal.written)
         if self._with.tools.problems:
             asked["unreachable"] = dict(self._with.tools.problems)
-        self.state = changed(self.state, ledger=self._with.journal.ledger)
+        self.state = self._with_ledger()
         if not loop.may_ask(self.state, self._with.clock()):
             return  # Another run spent the rest meanwhile; the next decision says so.
         asked["reserved"] = reserved = self._reserved(messages)
         self.record(self._event(EventType.MODEL_REQUEST, asked, step))
         spec, status = self.state.spec, self.state.status
         question = Question(messages, tools, status.totals.model_calls, spec.run, status.iteration, step)
+        # A loop without a pause, on answers that need no waiting, must leave room for requests.
+        await asyncio.sleep(0)
         answer = await self._with.model.ask(question, self._on_text)
         content = answer.to_json()
         if self._with.price is not None:
             content["cost"] = round(self._cost(answer, reserved["tokens"]), 9)
-        await self._keep(self._event(EventType.MODEL_RESPONSE, content, step))
+        self.hold(self._event(EventType.MODEL_RESPONSE, content, step))
 
     def _reserved(self, messages: Sequence[Message]) -> dict[str, float]:
         """What a call costs at least, as far as can be known before it: its prompt."""
@@ -193,12 +207,15 @@ class Run:
     async def _call(self, calls: Sequence[PendingCall]) -> None:
         found = [(call, await self._with.tools.find(call.tool)) for call in calls]
         # Other runs may have spent meanwhile: what is left now counts.
-        self.state = changed(self.state, ledger=self._with.journal.ledger)
+        self.state = self._with_ledger()
         within = loop.affordable(self.state, tuple(calls), self._with.clock())
         found = [(call, tool) for call, tool in found if call in within]
         intents = [self._intent(call, tool) for call, tool in found if not call.intended]
         if intents:
             self.record(*intents, sync=any(not intent.data["repeatable"] for intent in intents))
+        if len(found) == 1:
+            await self._one(*found[0])
+            return
         ended = await asyncio.gather(*(self._one(call, tool) for call, tool in found), return_exceptions=True)
         for error in ended:
             if isinstance(error, BaseException):
@@ -219,11 +236,11 @@ class Run:
             result = await self._made(call, tool)
         except ToolError as error:
             if error.uncertain and not (tool and tool.repeatable):
-                await self._keep(changed(loop.unknown(self.state, call), step=self.state.steps))
+                self.hold(changed(loop.unknown(self.state, call), step=self.state.steps))
             else:
-                await self._answered(EventType.TOOL_ERROR, call, {"tool": call.tool, "error": str(error)})
+                self._answered(EventType.TOOL_ERROR, call, {"tool": call.tool, "error": str(error)})
         else:
-            await self._answered(EventType.TOOL_RESULT, call, {"tool": call.tool, "result": result})
+            self._answered(EventType.TOOL_RESULT, call, {"tool": call.tool, "result": result})
 
     async def _made(self, call: PendingCall, tool: Tool | None) -> str:
         if call.problem:
@@ -239,17 +256,8 @@ class Run:
                 raise
         return await self._with.tools.call(tool, call.arguments)
 
-    async def _answered(self, kind: EventType, call: PendingCall, content: dict[str, Any]) -> None:
-        await self._keep(self._event(kind, content, self.state.steps, {"call_id": call.id}))
-
-    async def _keep(self, event: Event) -> None:
-        """Record what was paid for or cannot be done again; while the disk is full, try again and again."""
-        while True:
-            try:
-                return self.record(event)
-            except StoreError as error:
-                log.error("cannot write events: %s", error)
-                await asyncio.sleep(STORE_TROUBLE_SECONDS)
+    def _answered(self, kind: EventType, call: PendingCall, content: dict[str, Any]) -> None:
+        self.hold(self._event(kind, content, self.state.steps, {"call_id": call.id}))
 
     def _event(self, kind: EventType, content: Any, step: int, data: dict[str, Any] | None = None) -> Event:
         spec, status = self.state.spec, self.state.status

@@ -102,6 +102,9 @@ class Tape(Journal):
     def record(self, events: Sequence[Event], *, sync: bool = False) -> list[Event]:
         return [self._take(event) for event in events]
 
+    def hold(self, events: Sequence[Event]) -> list[Event]:
+        return self.record(events)
+
     def outside(self) -> Iterator[Event]:
         """What comes next from outside; the tape moves past it."""
         while self.peek is not None and self.peek.type in FROM_OUTSIDE:

@@ -52,6 +52,7 @@ class ToolBox:
         self._servers = {server.name: server for server in servers}
         self._known: dict[str, list[Tool]] = {}
         self._listed_at: dict[str, float] = {}
+        self._all: list[Tool] = []
         self.problems: dict[str, str] = {}
         """Servers that did not list their tools when last asked, and why."""
 
@@ -59,8 +60,10 @@ class ToolBox:
         """All tools; `live` asks every server now."""
         now = time.monotonic()
         stale = [name for name in self._servers if live or now - self._listed_at.get(name, -1e9) > FRESH_SECONDS]
-        await asyncio.gather(*(self._refresh(name) for name in stale))
-        return self._named()
+        if stale:
+            await asyncio.gather(*(self._refresh(name) for name in stale))
+            self._all = self._named()
+        return self._all
 
     async def find(self, name: str) -> Tool | None:
         """The tool of this name; servers are asked again before it is said not to exist."""
