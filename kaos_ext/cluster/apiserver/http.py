@@ -81,10 +81,11 @@ class HttpApi:
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
+        self.metrics.under_way(request.method, 1)
         try:
-            with self.metrics.under_way(request.method):
-                answered = await self._answered(request)
+            answered = await self._answered(request)
         finally:
+            self.metrics.under_way(request.method, -1)
             what = self._measured.pop(id(request), None)
         what = what or metrics.of_page(request.method, request.rel_url.raw_path)
         self.metrics.answered(what, answered.status, time.monotonic() - began)

@@ -130,25 +130,19 @@ class Metrics:
     def _not_committed(self, error: Exception) -> None:
         self._commit_failures["no_space" if is_full(error) else "other"] += 1
 
-    @contextmanager
-    def under_way(self, method: str) -> Iterator[None]:
-        kind = "readOnly" if method in _READING else "mutating"
-        self._open[kind] += 1
-        try:
-            yield
-        finally:
-            self._open[kind] -= 1
+    def under_way(self, method: str, more: int) -> None:
+        """So many more requests of this method than before."""
+        self._open["readOnly" if method in _READING else "mutating"] += more
 
     @contextmanager
     def long_running(self, method: str, what: Measured) -> Iterator[None]:
         """A watch or a stream, for as long as it is open; it is no request under way meanwhile."""
-        kind = "readOnly" if method in _READING else "mutating"
-        self._open[kind] -= 1
+        self.under_way(method, -1)
         self._long[what] += 1
         try:
             yield
         finally:
-            self._open[kind] += 1
+            self.under_way(method, 1)
             self._long[what] -= 1
 
     def answered(self, what: Measured, code: int, seconds: float) -> None:

@@ -38,7 +38,9 @@ class Upkeep:
             try:
                 await self.forget_events(datetime.now(UTC))
                 await self._storage.compact()
-            except StoreError:
+            except StoreError as error:
+                log.warning("upkeep: %s", error)
+            except Exception:
                 log.exception("upkeep")
 
     async def forget_events(self, now: datetime) -> int:
