@@ -225,7 +225,12 @@ def over(state: RunState) -> bool:
         return True
     if not status.iteration:
         return False
-    return state.spec.repeat is Repeat.ONCE or bool(status.failures) or not state.used_tools
+    return state.spec.repeat is Repeat.ONCE or ended_badly(state) or not state.used_tools
+
+
+def ended_badly(state: RunState) -> bool:
+    """The last iteration failed, whichever process saw it."""
+    return state.status.last_outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
 
 
 def due_at(state: RunState) -> float:

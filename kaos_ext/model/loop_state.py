@@ -189,7 +189,7 @@ def _loop_started(state: LoopState, event: Event) -> Changes:
         "session": event.session or state.session,
         # Whoever takes the loop up may have mended what failed: the back-off begins anew.
         "failures": 0,
-        "stop_reason": "",
+        "stop_reason": "" if event.run == LOOP_RUN else state.stop_reason,
     }
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +26,11 @@ from kaos_ext.runtime.agent.model import OnText
 from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
 from kaos_ext.runtime.agent.settings import Settings
 from kaos_ext.runtime.agent.tasks import Task, TaskState, task_of
+from kaos_ext.store import StoreError
 
 LISTED_TASKS = 200
 APPROVAL_POLL_SECONDS = 0.05
+STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -100,7 +103,8 @@ class AgentService:
         self._loop = run = Run(state, self._with)
         self._runs[LOOP_RUN] = (run, self.control)
         due = loop.resumes_at(run.state)
-        run.record(
+        await self._kept(
+            run,
             Event(
                 EventType.LOOP_STARTED,
                 {
@@ -120,11 +124,14 @@ class AgentService:
                     "approvals": spec.approvals.to_json(),
                     "budget": spec.budget.to_json(),
                 },
-            )
+            ),
         )
         await run.drive(self.control)
-        status = run.state.status
-        run.record(Event(EventType.LOOP_STOPPED, "", session=session, run=LOOP_RUN, iteration=status.iteration))
+        iteration = run.state.status.iteration
+        try:
+            run.record(Event(EventType.LOOP_STOPPED, "", session=session, run=LOOP_RUN, iteration=iteration))
+        except StoreError as error:
+            log.error("that the loop stopped is not on record: %s", error)
 
     async def chat(
         self,
@@ -239,7 +246,7 @@ class AgentService:
             return task
         work = self._tasks.get(id)
         if work is None:
-            self._end(task, EventType.TASK_CANCELED, "")
+            self._canceled(id)
             return self.task(id)
         self._canceling.add(id)
         work.cancel()
@@ -249,9 +256,9 @@ class AgentService:
 
     def resume_tasks(self) -> None:
         """Take up the tasks that the process before this one left unfinished."""
-        for task in reversed(self.tasks()):
-            if not task.state.terminal and task.id not in self._tasks:
-                self._begin(task.id, resumed=True)
+        for id in self.journal.unfinished_tasks():
+            if id not in self._tasks:
+                self._begin(id, resumed=True)
 
     async def finish(self, seconds: float) -> None:
         """Let what is under way come to a step's end, and cut off what does not."""
@@ -267,16 +274,44 @@ class AgentService:
         return work
 
     async def _guarded(self, id: str, resumed: bool) -> None:
+        """Work at a task; a disk that is full only delays it."""
         try:
-            await self._work(id, resumed)
+            while True:
+                try:
+                    return await self._work(id, resumed)
+                except StoreError as error:
+                    log.error("task %s cannot go on: %s", id, error)
+                    await asyncio.sleep(STORE_TROUBLE_SECONDS)
+                    resumed = True
         except asyncio.CancelledError:
             # On record before whoever waits for the task looks at it.
             if id in self._canceling:
-                self._end(self.task(id), EventType.TASK_CANCELED, "")
+                self._canceled(id)
             raise
         except Exception as error:
             log.exception("task %s broke", id)
             self._end(self.task(id), EventType.TASK_FAILED, {"error": f"{type(error).__name__}: {error}"})
+
+    def _canceled(self, id: str) -> None:
+        """Put it on record that a task ends here, and that what became of its calls under way is unknown."""
+        self.journal.record(())  # What has happened and is not written yet.
+        task, events = self.task(id), self.journal.of_run(id)
+        if task.state.terminal:
+            return
+        state = _folded(RunSpec("", id, task.session), events)
+        calls = [loop.unknown(state, call) for call in state.pending if call.intended]
+        self.journal.record([*calls, Event(EventType.TASK_CANCELED, "", session=task.session, run=id)])
+
+    async def _kept(self, run: Run, event: Event) -> None:
+        """Put an event on record, again and again while the disk is full; not once the process is to stop."""
+        while not self._stopping.is_set():
+            try:
+                run.record(event)
+                return
+            except StoreError as error:
+                log.error("cannot write events: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), STORE_TROUBLE_SECONDS)
 
     async def _work(self, id: str, resumed: bool) -> None:
         events = self.journal.of_run(id)
@@ -297,7 +332,7 @@ class AgentService:
         state = await self._drive(run, Control(self._stopping if task.autonomous else asyncio.Event()))
         if not loop.over(state):
             return  # The process stops; the next one goes on.
-        if state.status.failures:
+        if loop.ended_badly(state):
             self._end(task, EventType.TASK_FAILED, {"error": state.status.last_error})
         elif not task.autonomous and (reason := _spent(state)):
             self._end(task, EventType.TASK_FAILED, {"error": f"the budget {reason} is used up"})
@@ -339,7 +374,9 @@ def _spent(state: RunState) -> str:
     """The limit that kept a run from its answer."""
     if state.exhausted:
         return state.exhausted
-    return state.status.stop_reason if state.status.last_outcome == Outcome.BUDGET_EXHAUSTED else ""
+    if state.status.last_outcome != Outcome.BUDGET_EXHAUSTED:
+        return ""
+    return state.status.stop_reason or "of an iteration"
 
 
 __all__ = ["AgentService", "RunFailed", "TaskState", "new_session"]
