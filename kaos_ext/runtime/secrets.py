@@ -169,8 +169,8 @@ class RedactedStream:
 class RedactingFormatter(logging.Formatter):
     """Log lines, tracebacks included, without secret values."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+    def __init__(self, secrets: Iterable[str], form: str = "%(asctime)s %(levelname)s %(message)s") -> None:
+        super().__init__(form)
         self._redactor = Redactor(secrets)
 
     def format(self, record: logging.LogRecord) -> str:

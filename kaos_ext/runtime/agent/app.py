@@ -68,15 +68,16 @@ async def run(
 @asynccontextmanager
 async def _telemetry(export: Export | None, settings: Settings, journal: Journal) -> AsyncIterator[None]:
     """Spans and metrics of what the journal is told, if the environment asks for them."""
-    telemetry = None if export is None else await asyncio.to_thread(start, export)
+    telemetry = None if export is None else await asyncio.to_thread(start, export, settings.secrets)
     if telemetry is None:
         yield
         return
     from kaos_ext.runtime.agent.spans import Spans
 
-    spans = Spans(telemetry, settings.name, settings.model)
+    spans = Spans(telemetry, settings.name, settings.model, journal.written)
     journal.observers.append(spans)
     trace.use(spans.headers)
+    telemetry.handler.where = spans.latest
     try:
         yield
     finally:

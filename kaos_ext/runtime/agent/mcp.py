@@ -136,7 +136,8 @@ class SdkSession:
                 if method == "tools/list":
                     result = await client.list_tools(cursor=params.get("cursor"))
                 else:
-                    result = await client.call_tool(params["name"], params["arguments"])
+                    # The session's requests are made by another task: its headers know no trace, the request can.
+                    result = await client.call_tool(params["name"], params["arguments"], meta=trace.headers() or None)
         except TimeoutError as error:
             raise ToolError(f"MCP server {self._name} took longer than {seconds:g} s", uncertain=True) from error
         except Exception as error:

@@ -6,23 +6,21 @@
        └─ execute_tool TOOL           tool_call … its outcome
 
 The journal tells of every event it has written, in the task that wrote it; so the request that this task makes next
-belongs to the span that has just begun. Neither prompts nor answers nor arguments are in a span. Labels of metrics
-are bounded: no ids, and tools by name only when a server has them.
+belongs to the span that has just begun. Neither prompts nor answers nor arguments are in a span, nor values that came
+from Secrets. Labels of metrics are bounded: no ids, and tools by name only when a server has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
 from kaos_ext.runtime import trace
+from kaos_ext.runtime.agent import conventions as names
 from kaos_ext.runtime.telemetry import Telemetry
 
-CONVENTIONS = "https://opentelemetry.io/schemas/gen-ai (development, as of 2026)"
-PROVIDER = "openai"
-"""The wire that is spoken; who answers behind a ModelAPI is its own affair."""
 _TASK_ENDS = {
     EventType.TASK_COMPLETED: "completed",
     EventType.TASK_FAILED: "failed",
@@ -50,18 +48,27 @@ class _Open:
 class Spans:
     """`journal.observers.append(Spans(...))`, and `trace.use(spans.headers)`."""
 
-    def __init__(self, telemetry: Telemetry, agent: str, model: str) -> None:
+    def __init__(
+        self, telemetry: Telemetry, agent: str, model: str, written: Callable[[str], str] = lambda text: text
+    ) -> None:
         from opentelemetry import trace as otel
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._otel, self._propagator = otel, TraceContextTextMapPropagator()
         self._tracer = telemetry.tracer
-        self._agent, self._model = agent, model
+        self._agent, self._model, self._written = agent, model, written
         self._open: dict[str, _Open] = {}
+        self._ended: tuple[str, dict[str, str]] = ("", {})
+        """The run that ended last, and its trace context."""
         meter = telemetry.meter
-        self._tokens = meter.create_histogram("gen_ai.client.token.usage", "{token}", "tokens of a model call")
-        self._chats = meter.create_histogram("gen_ai.client.operation.duration", "s", "duration of a model call")
-        self._tool = meter.create_histogram("gen_ai.execute_tool.duration", "s", "duration of a tool call")
+
+        def histogram(name: str, unit: str, about: str, bounds: Sequence[float]) -> Any:
+            return meter.create_histogram(name, unit, about, explicit_bucket_boundaries_advisory=bounds)
+
+        self._tokens = histogram(names.TOKEN_USAGE, "{token}", "tokens of a model call", names.TOKENS)
+        self._chats = histogram(names.OPERATION_DURATION, "s", "duration of a model call", names.SECONDS)
+        self._tool = histogram(names.TOOL_DURATION, "s", "duration of a tool call", names.SECONDS)
+        self._invocation = histogram(names.AGENT_DURATION, "s", "duration of a request", names.LONG_SECONDS)
         self._iterations = meter.create_counter("kaos.iterations", "{iteration}", "iterations that ended")
         self._durations = meter.create_histogram("kaos.iteration.duration", "s", "duration of an iteration")
         self._tasks = meter.create_counter("kaos.tasks", "{task}", "tasks that ended, by state")
@@ -77,9 +84,12 @@ class Spans:
         if own is None:
             return {}
         tool = own.tools.get(trace.CALL.get())
-        span = (tool[0] if tool else None) or own.chat or own.iteration or own.agent
-        context = span.get_span_context()
-        return {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"}
+        return _headers((tool[0] if tool else None) or own.chat or own.iteration or own.agent)
+
+    def latest(self) -> dict[str, str]:
+        """The same for a line in the log: what a run has just ended with belongs to it as well."""
+        run, ended = self._ended
+        return self.headers() or (ended if run == trace.RUN.get() else {})
 
     def _fold(self, event: Event) -> None:
         kind = event.type
@@ -117,10 +127,10 @@ class Spans:
             context=parent,
             kind=self._otel.SpanKind.INTERNAL if event.run == LOOP_RUN else self._otel.SpanKind.SERVER,
             attributes={
-                "gen_ai.operation.name": "invoke_agent",
-                "gen_ai.provider.name": PROVIDER,
-                "gen_ai.agent.name": self._agent,
-                "gen_ai.conversation.id": event.session,
+                names.OPERATION: "invoke_agent",
+                names.PROVIDER_NAME: names.PROVIDER,
+                names.AGENT_NAME: self._agent,
+                names.CONVERSATION: event.session,
                 "agent.name": self._agent,
                 "session.id": event.session,
                 "kaos.run": event.run,
@@ -131,36 +141,41 @@ class Spans:
         return own
 
     def _chat(self, event: Event, own: _Open) -> Any:
-        attributes = {"gen_ai.request.model": self._model, "kaos.step": event.step}
+        attributes = {names.REQUEST_MODEL: self._model, "kaos.step": event.step}
         return self._span(
             f"chat {self._model}".rstrip(), event, own.iteration, operation="chat", client=True, **attributes
         )
 
     def _answered(self, event: Event, own: _Open) -> None:
         usage = event.content.get("usage") or {}
-        labels = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": PROVIDER,
-            "gen_ai.request.model": self._model,
-        }
+        labels = self._chat_labels()
         if own.chat is not None:
-            own.chat.set_attribute("gen_ai.response.model", str(event.content.get("model") or self._model))
-        for key, kind in (("prompt_tokens", "input"), ("completion_tokens", "output")):
+            model = self._written(str(event.content.get("model") or self._model))
+            own.chat.set_attribute(names.RESPONSE_MODEL, model)
+        for key, kind, name in (
+            ("prompt_tokens", "input", names.INPUT_TOKENS),
+            ("completion_tokens", "output", names.OUTPUT_TOKENS),
+        ):
             amount = usage.get(key)
             if isinstance(amount, int):
-                self._tokens.record(amount, {**labels, "gen_ai.token.type": kind})
+                self._tokens.record(amount, {**labels, names.TOKEN_TYPE: kind})
                 if own.chat is not None:
-                    own.chat.set_attribute(f"gen_ai.usage.{kind}_tokens", amount)
+                    own.chat.set_attribute(name, amount)
         self._chats.record(event.time - own.chat_since, labels)
         self._end(own.chat, event)
         own.chat = None
 
+    def _chat_labels(self) -> dict[str, str]:
+        return {names.OPERATION: "chat", names.PROVIDER_NAME: names.PROVIDER, names.REQUEST_MODEL: self._model}
+
     def _called(self, event: Event, own: _Open) -> None:
-        id, tool = str(event.data.get("call_id")), str(event.content.get("tool"))
-        attributes = {"gen_ai.tool.name": tool, "gen_ai.tool.call.id": id, "gen_ai.tool.type": "function"}
-        span = self._span(
-            f"execute_tool {tool}", event, own.iteration, operation="execute_tool", client=True, **attributes
-        )
+        id, tool = str(event.data.get("call_id")), self._written(str(event.content.get("tool")))
+        attributes: dict[str, Any] = {
+            names.TOOL_NAME: tool,
+            names.TOOL_CALL: self._written(id),
+            names.TOOL_TYPE: "function",
+        }
+        span = self._span(f"execute_tool {tool}", event, own.iteration, operation="execute_tool", **attributes)
         # A model may invent names without end; a server has only so many.
         own.tools[id] = (span, tool if event.data.get("server") else "unknown", event.time)
 
@@ -168,14 +183,13 @@ class Spans:
         span, tool, since = own.tools.pop(str(event.data.get("call_id")), (None, "", 0.0))
         if span is not None:
             self._end(span, event, error)
-            labels = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool}
-            self._tool.record(event.time - since, labels | ({"error.type": error} if error else {}))
+            self._tool.record(event.time - since, {names.TOOL_NAME: tool, **_failed(error)})
 
     def _iteration_ended(self, event: Event, own: _Open) -> None:
         content: Mapping[str, Any] = event.content
         outcome = str(content.get("outcome", ""))
         error = "" if event.type == EventType.ITERATION_FINISHED else outcome
-        self._iterations.add(1, {"outcome": outcome, "gen_ai.agent.name": self._agent})
+        self._iterations.add(1, {"outcome": outcome, names.AGENT_NAME: self._agent})
         self._durations.record(float(content.get("duration_seconds") or 0), {"outcome": outcome})
         self._within(event, own, error)
         if own.iteration is not None:
@@ -187,9 +201,13 @@ class Spans:
 
     def _within(self, event: Event, own: _Open, error: str) -> None:
         """What the end of an iteration cut off ends with it."""
+        failed = _failed(error or "interrupted")
+        if own.chat is not None:
+            self._chats.record(event.time - own.chat_since, self._chat_labels() | failed)
         self._end(own.chat, event, error or "interrupted")
         own.chat = None
-        for span, _, _ in own.tools.values():
+        for span, tool, since in own.tools.values():
+            self._tool.record(event.time - since, {names.TOOL_NAME: tool, **failed})
             self._end(span, event, error or "interrupted")
         own.tools.clear()
 
@@ -197,14 +215,18 @@ class Spans:
         self._within(event, own, error)
         self._end(own.iteration, event, error)
         self._end(own.agent, event, error)
-        self._open.pop(event.run, None)
+        self._ended = (event.run, _headers(own.agent))
+        if self._open.pop(event.run, None) is not None:
+            self._invocation.record(event.time - own.began, {names.AGENT_NAME: self._agent, **_failed(error)})
 
     def _span(
         self, name: str, event: Event, parent: Any, *, operation: str = "", client: bool = False, **more: Any
     ) -> Any:
         attributes = {key if "." in key else f"kaos.{key}": value for key, value in more.items()}
         if operation:
-            attributes |= {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}
+            attributes |= {names.OPERATION: operation}
+        if client:
+            attributes |= {names.PROVIDER_NAME: names.PROVIDER}
         return self._tracer.start_span(
             name,
             context=self._otel.set_span_in_context(parent) if parent is not None else None,
@@ -217,9 +239,18 @@ class Spans:
         if span is None:
             return
         if error:
-            span.set_attribute("error.type", error)
+            span.set_attribute(names.ERROR_TYPE, error)
             span.set_status(self._otel.StatusCode.ERROR)
         span.end(_nanoseconds(event.time))
+
+
+def _headers(span: Any) -> dict[str, str]:
+    context = span.get_span_context()
+    return {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"}
+
+
+def _failed(error: str) -> dict[str, str]:
+    return {names.ERROR_TYPE: error} if error else {}
 
 
 def _nanoseconds(seconds: float) -> int:
