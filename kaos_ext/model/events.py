@@ -38,6 +38,8 @@ class EventType(StrEnum):
     LOOP_STARTED = "loop_started"
     """A process took up a run: for the first time, or after the one before it ended or died."""
     LOOP_STOPPED = "loop_stopped"
+    JOURNAL_SALVAGED = "journal_salvaged"
+    """The file of events was damaged; what could be read of it goes on in a new one."""
     ITERATION_STARTED = "iteration_started"
     ITERATION_FINISHED = "iteration_finished"
     ITERATION_FAILED = "iteration_failed"

@@ -3,6 +3,7 @@
 StoreError
 ├─ LockedError     another process writes this log (its pid is named)
 ├─ FormatError     the file is of a format that this version of the program does not know
+├─ DamagedError    the file is malformed; `salvage` makes a new one of what can be read
 ├─ FullError       the disk is full; nothing of the transaction was kept
 └─ CommitFailed    a commit that this write was built on failed, so this one was not tried
 """
@@ -29,6 +30,10 @@ class LockedError(StoreError):
 
 class FormatError(StoreError):
     """The file was written by another version of the program and cannot be used by this one; nothing was touched."""
+
+
+class DamagedError(StoreError):
+    """SQLite finds the file malformed, or no database at all."""
 
 
 class FullError(StoreError):

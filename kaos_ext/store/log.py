@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kaos_ext import __version__
-from kaos_ext.store.errors import FullError, StoreError, is_full
+from kaos_ext.store.errors import DamagedError, FullError, StoreError, is_full
 from kaos_ext.store.lock import WriterLock
 from kaos_ext.store.upgrade import Upgrades, prepare
 
@@ -75,8 +75,9 @@ class Log:
             lock.release()
             if isinstance(error, StoreError):
                 raise
-            if is_full(full := _translated(path, error)):
-                raise full from error
+            told = _translated(path, error)
+            if is_full(told) or isinstance(told, DamagedError):
+                raise told from error
             raise StoreError(f"{path}: {error}", hint="the file is no log of ours, or damaged") from error
         self._last = int(row[0]) if row else 0
         marks = ", ".join("?" * (len(self._names) + 1))
@@ -104,7 +105,10 @@ class Log:
             name = "log_" + "_".join(index)
             self._writer.execute(f"CREATE INDEX IF NOT EXISTS {name} ON log ({', '.join(index)})")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (str(self._schema.version),))
-        self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('written_by', ?)", (__version__,))
+        # Only where another wrote it before: opening a log takes no space, so it can be opened on a full disk.
+        known = self._writer.execute("SELECT value FROM meta WHERE key = 'written_by'").fetchone()
+        if known != (__version__,):
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('written_by', ?)", (__version__,))
         self._writer.execute("COMMIT")
 
     @property
@@ -162,7 +166,12 @@ class Log:
         query += f" LIMIT {int(limit)}" if limit is not None else ""
         names = ("id", *self._names)
         with self._reading:
-            return [dict(zip(names, row, strict=True)) for row in self._reader.execute(query, parameters)]
+            try:
+                return [dict(zip(names, row, strict=True)) for row in self._reader.execute(query, parameters)]
+            except sqlite3.DatabaseError as error:
+                if isinstance(told := _translated(self.path, error), DamagedError):
+                    raise told from error
+                raise
 
     def count(self, where: str = "", parameters: Sequence[Value] = ()) -> int:
         query = "SELECT count(*) FROM log" + (f" WHERE {where}" if where else "")  # noqa: S608
@@ -232,6 +241,10 @@ def _translated(path: Path, error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_FULL or (code & 0xFF == sqlite3.SQLITE_IOERR and _no_space(path.parent)):
         return FullError(f"{path}: the disk is full", hint="free some space; nothing that was acknowledged is lost")
+    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        with contextlib.suppress(OSError):  # Whoever opens it next is to know, even if that finds nothing wrong.
+            path.with_name(f"{path.name}.damaged").touch(mode=0o600)
+        return DamagedError(f"{path}: {error}", hint="the file is no log of ours, or damaged")
     return StoreError(f"{path}: {error}")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -165,3 +166,71 @@ def test_a_tool_that_hangs_is_cut_off_when_the_budgets_seconds_are_spent_and_cal
     unknown = agent.get("/memory/events?type=outcome_unknown").json["total"]
     assert unknown == (0 if repeatable else 1)
     server.kill()
+
+
+# -- the file of events ------------------------------------------------------------------------------------------------
+
+
+def torn(state: Path) -> None:
+    """The end of the write-ahead file is missing, and the last page before that is garbage."""
+    wal = state / "events.db-wal"
+    size = wal.stat().st_size
+    with wal.open("r+b") as file:
+        file.truncate(size - 1000)
+        file.seek(size - 6000)
+        file.write(b"\xff" * 500)
+
+
+def no_header(state: Path) -> None:
+    folded(state)
+    with (state / "events.db").open("r+b") as file:
+        file.write(bytes(100))
+
+
+def bad_pages(state: Path) -> None:
+    folded(state)
+    with (state / "events.db").open("r+b") as file:
+        file.seek(12 * 4096)
+        file.write(b"\xa5" * 4096 * 2)
+
+
+def nothing_left(state: Path) -> None:
+    folded(state)
+    size = (state / "events.db").stat().st_size
+    (state / "events.db").write_bytes(b"\x5a" * size)
+
+
+def folded(state: Path) -> None:
+    """The write-ahead file is part of the database."""
+    connection = sqlite3.connect(state / "events.db")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [torn, no_header, bad_pages, nothing_left])
+def test_a_damaged_file_of_events_is_set_aside_and_the_loop_goes_on_from_what_can_be_read(
+    processes: Processes, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    env = agent_env(tmp_path, DEBUG_MOCK_RESPONSES="hm", AUTONOMOUS_GOAL="Think.")
+    first = processes.start("agent", env)
+    before = eventually(lambda: (n := first.get("/loop").json["iteration"]) > 60 and n, "sixty iterations")
+    first.kill()
+    damage(tmp_path)
+    second = processes.start("agent", env)
+    now = eventually(lambda: (n := second.get("/loop").json["iteration"]) > 3 and n, "it goes on")
+    eventually(lambda: second.get("/loop").json["iteration"] > now + 3, "and on")
+    page = second.get("/memory/events?type=iteration_started&since=0&limit=1000").json["events"]
+    numbers = [event["metadata"]["iteration"] for event in page]
+    assert len(set(numbers)) == len(numbers) and numbers == sorted(numbers)
+    salvaged = second.get("/memory/events?type=journal_salvaged&since=0").json["events"]
+    if damage is torn:
+        assert not salvaged and numbers[:before] == list(range(1, before + 1)), "no more than the end is missing"
+        return
+    (told,) = (event["content"] for event in salvaged)
+    assert (tmp_path / told["file"]).exists()
+    if damage is nothing_left:
+        assert told["rows"] == 0 and numbers[0] == 1
+        return
+    assert told["rows"] > 100 and numbers[-1] > before
+    assert told["lost"] == 0 or damage is bad_pages
+    assert second.terminate() == 0

@@ -21,7 +21,8 @@ from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType
 from kaos_ext.model.values import changed
 from kaos_ext.runtime.secrets import Redactor
-from kaos_ext.store import LockedError, Log, Row, Schema, StoreError, Sync, follow
+from kaos_ext.store import DamagedError, LockedError, Log, Row, Schema, StoreError, Sync, follow
+from kaos_ext.store.salvage import Salvaged, mark, salvage
 
 SCHEMA = Schema(
     columns=(
@@ -103,13 +104,33 @@ class Journal:
         waiting: Callable[[str], None],
         stopping: asyncio.Event,
     ) -> Journal | None:
-        """Open the log, waiting while another process writes it; None when told to stop meanwhile."""
+        """Open the log, waiting while another process writes it; None when told to stop meanwhile.
+
+        One that is damaged is set aside, and what can be read of it goes on: the agent works at its goal, not at it.
+        """
+        salvaged: Salvaged | None = None
         while not stopping.is_set():
             try:
+                if salvaged is None and mark(path).exists():
+                    salvaged = await asyncio.to_thread(salvage, path, SCHEMA)
+                    log.error("%s is damaged; what can be read goes on in a new file (%s)", path, salvaged)
                 opened = Log.open(path, SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False)
-                return cls(opened, secrets, retention=retention)
+                try:
+                    journal = cls(opened, secrets, retention=retention)
+                    journal.of_run(LOOP_RUN, iterations=DIGEST_ITERATIONS)  # What the loop goes on from.
+                    if salvaged is not None:
+                        told = {"rows": salvaged.rows, "lost": salvaged.lost, "file": salvaged.aside.name}
+                        journal.record([Event(EventType.JOURNAL_SALVAGED, told)])
+                except BaseException:
+                    opened.close()
+                    raise
+                return journal
             except LockedError as error:
                 waiting(str(error))
+            except DamagedError:
+                if salvaged is not None:
+                    raise
+                continue
             try:
                 await asyncio.wait_for(stopping.wait(), LOCK_POLL_SECONDS)
             except TimeoutError:

@@ -23,7 +23,7 @@ from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, Model, ModelError, OnText, Question
 from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
-from kaos_ext.store import StoreError
+from kaos_ext.store import DamagedError, StoreError
 
 STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ class Run:
                         return self.state
                     await self._carry_out(action, control)
             except StoreError as error:
+                if isinstance(error, DamagedError):
+                    raise  # Another process has to make a new file of it.
                 # What was under way is not on record, so it must not be taken for "not done".
                 log.error("cannot write events: %s", error)
                 self.state = loop.interrupted(self.state)

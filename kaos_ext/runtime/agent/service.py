@@ -26,7 +26,7 @@ from kaos_ext.runtime.agent.model import OnText
 from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
 from kaos_ext.runtime.agent.settings import Settings
 from kaos_ext.runtime.agent.tasks import Task, TaskState, task_of
-from kaos_ext.store import StoreError
+from kaos_ext.store import DamagedError, StoreError
 
 LISTED_TASKS = 200
 APPROVAL_POLL_SECONDS = 0.05
@@ -278,9 +278,13 @@ class AgentService:
         try:
             while True:
                 try:
-                    return await self._work(id, resumed)
+                    await self._work(id, resumed)
+                    return
                 except StoreError as error:
                     log.error("task %s cannot go on: %s", id, error)
+                    if isinstance(error, DamagedError):
+                        self._stopping.set()  # Another process has to make a new file of it, and goes on.
+                        return
                     await asyncio.sleep(STORE_TROUBLE_SECONDS)
                     resumed = True
         except asyncio.CancelledError:
