@@ -19,7 +19,6 @@ SIZE = 4000
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that bounds the file at a hundredth, so that a short churn shows it."""
     monkeypatch.setattr(storage_module, "KEEP", 100)
-    monkeypatch.setattr(storage_module, "CROWD", 200)
     monkeypatch.setattr(storage_module, "UNUSED_PAGES", 64)
     monkeypatch.setattr(commit, "CHECKPOINT_ROWS", 50)
 
@@ -57,6 +56,23 @@ async def test_the_space_of_a_burst_goes_back_to_the_disk(small: None, running: 
     await storage.compact(keep=0)
     storage.log.checkpoint()
     assert storage.log.path.stat().st_size < before + 1_000_000
+
+
+async def test_few_large_versions_are_bounded_by_their_size(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "KEEP_BYTES", 100_000)
+    monkeypatch.setattr(storage_module, "RING_BYTES", 100_000)
+    http, storage = running.http, running.server.storage
+    first = (await http.post(CMS, config_map("c0"))).body["metadata"]["resourceVersion"]
+    await churned(http, 100, objects=1)
+    deadline = asyncio.get_running_loop().time() + 5
+    while storage.log.count("key = ?", ("/configmaps/default/c0",)) > 60:
+        assert asyncio.get_running_loop().time() < deadline, "100 versions of 4 kB are more than 200 kB"
+        await asyncio.sleep(0.01)
+    event = await next_of(http.watch(f"{CMS}?watch=1&resourceVersion={first}"))
+    assert event["object"]["code"] == 410, "memory is bounded as well"
+    now = (await http.get(f"{CMS}/c0")).body["metadata"]["resourceVersion"]
+    watch = http.watch(f"{CMS}?watch=1&resourceVersion={int(now) - 1}")
+    assert (await next_of(watch))["type"] == "MODIFIED", "the newest are there"
 
 
 async def test_pages_and_watches_of_before_go_on_after_a_compaction(running: Running) -> None:

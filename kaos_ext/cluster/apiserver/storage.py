@@ -29,10 +29,14 @@ STUCK_SECONDS = 10.0
 """A commit that takes longer than this is a fault of the disk."""
 RING = 2048
 """Changes a collection remembers, at least, for watches that resume."""
+RING_BYTES = 64 * 2**20
+"""Unless they are so large together: then half of them go."""
 KEEP = 10_000
 """Revisions the log keeps behind the newest before it forgets superseded ones."""
-CROWD = 2 * KEEP
-"""Superseded rows at which a compaction does not wait for its time."""
+KEEP_BYTES = 128 * 2**20
+"""So much of superseded rows at most."""
+CROWD = 2
+"""A compaction does not wait for its time when there is so many times what is kept."""
 UNUSED_PAGES = 1024
 """Unused pages that stay in the file for the rows to come."""
 
@@ -98,6 +102,7 @@ class Collection:
         self.evicted = 0
         """Highest revision the ring has forgotten."""
         self.ring: list[Change] = []
+        self._weight = 0
         self.first = 0
         """Number of the ring's first change, counted from the beginning of the process."""
         self.count = 0
@@ -172,11 +177,16 @@ class Collection:
         self._order = None
         change = Change(kind, stored, previous)
         self.ring.append(change)
-        if len(self.ring) > 2 * RING:
-            self.evicted = self.ring[RING - 1].revision
-            del self.ring[:RING]
-            self.first += RING
+        self._weight += len(stored.encoded)
+        if len(self.ring) > 2 * RING or (self._weight > RING_BYTES and len(self.ring) > 1):
+            self._evict(len(self.ring) // 2)
         return change
+
+    def _evict(self, count: int) -> None:
+        self.evicted = self.ring[count - 1].revision
+        self._weight -= sum(len(change.stored.encoded) for change in self.ring[:count])
+        del self.ring[:count]
+        self.first += count
 
     def close(self) -> None:
         self.closed = True
@@ -225,7 +235,9 @@ class Storage:
         self._given = log.last_id
         self._collections: dict[str, Collection] = {}
         self._busy: dict[tuple[str, str, str], asyncio.Future[None]] = {}
-        self._superseded: list[int] = []
+        self._superseded: list[tuple[int, int]] = []
+        """Revision and size of the rows that a compaction may take, in the order in which they became so."""
+        self._superseded_bytes = 0
         self.compacted = int(log.meta("compacted") or 0)
         """Superseded revisions up to this one are gone, or may be."""
         self.crowded = asyncio.Event()
@@ -251,11 +263,11 @@ class Storage:
             self._note_superseded(change)
 
     def _note_superseded(self, change: Change) -> None:
-        if change.previous is not None:
-            self._superseded.append(change.previous.revision)
-        if change.kind == "DELETED":
-            self._superseded.append(change.stored.revision)
-        if len(self._superseded) > CROWD:
+        for stored in (change.previous, change.stored if change.kind == "DELETED" else None):
+            if stored is not None:
+                self._superseded.append((stored.revision, len(stored.encoded)))
+                self._superseded_bytes += len(stored.encoded)
+        if len(self._superseded) > CROWD * KEEP or self._superseded_bytes > CROWD * KEEP_BYTES:
             self.crowded.set()
 
     def collection(self, id: str) -> Collection:
@@ -326,6 +338,17 @@ class Storage:
         await asyncio.shield(done)
         return stored
 
+    def _floor(self) -> int:
+        """The revision up to which superseded rows go: far enough behind, or below what is too much together."""
+        floor, kept = self.revision - KEEP, 0
+        for revision, size in sorted(self._superseded, reverse=True):
+            kept += size
+            if revision <= floor:
+                break
+            if kept > KEEP_BYTES:
+                return revision
+        return floor
+
     async def compact(self, keep: int | None = None) -> int:
         """Forget superseded revisions that lie far behind; returns how many rows went.
 
@@ -333,8 +356,8 @@ class Storage:
         What the rows leave unused is given back to the disk, a little at a time: a commit waits for no more than that.
         """
         self.crowded.clear()
-        floor = self.revision - (KEEP if keep is None else keep)
-        old = [revision for revision in self._superseded if revision <= floor]
+        floor = self.revision - keep if keep is not None else self._floor()
+        old = [revision for revision, _ in self._superseded if revision <= floor]
         if not old:
             return 0
         await asyncio.to_thread(self.log.set_meta, "compacted", str(floor))
@@ -342,7 +365,8 @@ class Storage:
         for start in range(0, len(old), 500):
             chunk = old[start : start + 500]
             await asyncio.to_thread(self.log.trim, f"id IN ({','.join('?' * len(chunk))})", chunk)
-        self._superseded = [revision for revision in self._superseded if revision > floor]
+        self._superseded = [row for row in self._superseded if row[0] > floor]
+        self._superseded_bytes = sum(size for _, size in self._superseded)
         unused = self.log.unused_pages
         while unused > UNUSED_PAGES:
             left = await asyncio.to_thread(self.log.shrink, min(256, unused - UNUSED_PAGES))
