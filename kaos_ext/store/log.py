@@ -108,9 +108,6 @@ class Log:
         # Only where another wrote it before: opening a log takes no space, so it can be opened on a full disk.
         known = self._writer.execute("SELECT value FROM meta WHERE key = 'written_by'").fetchone()
         if known != (__version__,):
-            # Only where another wrote it before: opening a log takes no space, so it can be opened on a full disk.
-        known = self._writer.execute("SELECT value FROM meta WHERE key = 'written_by'").fetchone()
-        if known != (__version__,):
             self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('written_by', ?)", (__version__,))
         self._writer.execute("COMMIT")
 
