@@ -57,6 +57,15 @@ def test_a_question_beyond_the_budget_is_refused_with_the_reason(processes: Proc
     assert task["status"]["state"] == "failed" and "perDay.modelCalls" in task["status"]["message"]
 
 
+def test_an_agent_in_which_nothing_happens_forgets_what_is_too_old(processes: Processes, tmp_path: Path) -> None:
+    env = agent_env(tmp_path, DEBUG_MOCK_RESPONSES=mocks("fine"), MEMORY_MAX_AGE_SECONDS="1")
+    agent = processes.start("agent", env)
+    agent.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "remember"}]})
+    assert agent.get("/memory/events").json["total"] == 2
+    eventually(lambda: agent.get("/memory/events").json["total"] == 0, "it is forgotten", 10)
+    assert agent.terminate() == 0
+
+
 def test_a_cost_limit_without_a_price_refuses_to_start(tmp_path: Path) -> None:
     env = agent_env(tmp_path, MODEL_NAME="gpt-x", AGENT_BUDGET=json.dumps({"perDay": {"cost": 1}}))
     process = launch("agent", env)

@@ -130,6 +130,38 @@ def test_a_session_keeps_its_newest_events_and_the_oldest_sessions_are_forgotten
     assert len(journal.sessions) == 3 and log.count() < 120
 
 
+def test_events_beyond_their_age_go_with_the_next_one_however_few_there_are(log: Log) -> None:
+    now = 1000.0
+    journal = Journal(log, retention=Retention(age_seconds=3600), clock=lambda: now)
+    journal.record([said("old", run="chat_1", session="s")])
+    now += 3500
+    journal.record([said("young", run="chat_2", session="s")])
+    assert [event.content for event in journal.page(limit=9)] == ["old", "young"]
+    now += 200
+    journal.forget()
+    assert [event.content for event in journal.page(limit=9)] == ["young"]
+    now += 3600
+    journal.record([said("new", run="chat_3", session="s")])
+    assert [event.content for event in journal.page(limit=9)] == ["new"]
+
+
+def test_a_process_that_starts_lets_go_what_grew_too_old_meanwhile(log: Log) -> None:
+    Journal(log, clock=lambda: 1000.0).record([said("old", run="chat_1", session="s")])
+    Journal(log, retention=Retention(age_seconds=60), clock=lambda: 2000.0).forget()
+    assert log.count("type = ?", (EventType.USER_MESSAGE,)) == 0
+
+
+def test_what_the_loop_goes_on_from_is_no_question_of_age(log: Log) -> None:
+    now = 1000.0
+    journal = Journal(log, retention=Retention(age_seconds=10), clock=lambda: now)
+    for number in range(1, 9):
+        journal.record([said("goal", iteration=number), end(number)])
+        now += 100
+    journal.forget()
+    left = [event.iteration for event in journal.of_run(LOOP_RUN) if event.type == EventType.ITERATION_FINISHED]
+    assert left == [4, 5, 6, 7, 8]
+
+
 def test_events_beyond_their_age_go_and_what_was_spent_stays(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TRIM_EVERY", 10)
     now = 1000.0

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +95,8 @@ async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Jou
         background = []
         if settings.control_file is not None:
             background.append(asyncio.create_task(service.control.follow(settings.control_file)))
+        if journal.forget_seconds:
+            background.append(asyncio.create_task(_forget(shell, journal)))
         if settings.goal:
             background.append(asyncio.create_task(_loop(shell, service)))
         reporter = Reporter(service, session, shell.stopping) if settings.reports_status else None
@@ -110,6 +112,14 @@ async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Jou
         await shell.close()
         for server in servers:
             await server.close()
+
+
+async def _forget(shell: Shell, journal: Journal) -> None:
+    """Events grow too old while nothing happens as well."""
+    while not shell.stopping.is_set():
+        journal.forget()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(shell.stopping.wait(), journal.forget_seconds)
 
 
 async def _loop(shell: Shell, service: AgentService) -> None:

@@ -88,6 +88,8 @@ class Journal:
         """Sessions with new events since the last trim."""
         self._since_trim = self._since_checkpoint = 0
         self._trim_every = _trim_every(self._retention)
+        self._aged_at = -1e9
+        """When events were last looked at for their age."""
         self._held: list[dict[str, Any]] = []
         """Rows of events that have happened and are not written yet."""
         self.observers: list[Callable[[Sequence[Event]], None]] = []
@@ -244,13 +246,29 @@ class Journal:
                 self._since_checkpoint = 0
                 self._keep_spending()
                 self._log.checkpoint()
-            if self._since_trim >= self._trim_every:
+            if self._since_trim >= self._trim_every or self._aging():
                 self._since_trim = 0
                 self._keep_spending()
                 self._trim()
         except StoreError as error:
             # The events are on record; tidying is for later.
             log.warning("the journal cannot be tidied up: %s", error)
+
+    def forget(self) -> None:
+        """Let go what is too old, though nothing is written; to be called every now and then (`forget_seconds`)."""
+        self._tidy(0)
+
+    @property
+    def forget_seconds(self) -> float:
+        """How often events are looked at for their age; 0 when they may grow as old as they like."""
+        age = self._retention.age_seconds
+        return max(1.0, min(60.0, age / 10)) if age else 0.0
+
+    def _aging(self) -> bool:
+        if not self._retention.age_seconds or self._clock() - self._aged_at < self.forget_seconds:
+            return False
+        self._aged_at = self._clock()
+        return True
 
     def _trim(self) -> None:
         # What the resident loop and open tasks go on from after a restart is kept however old it is.
