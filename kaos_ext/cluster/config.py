@@ -195,6 +195,16 @@ def check_place(path: Path) -> None:
     )
 
 
+def damaged(config: ClusterConfig, why: str) -> KaosError:
+    """What to say of a store that cannot be read."""
+    last = why.strip().splitlines()[-1] if why.strip() else "it cannot be read"
+    return KaosError(
+        f"the store of cluster {config.name!r} is damaged: {last}",
+        hint=f"`kaos restore FILE {config.name}-2` makes a cluster from a backup beside it; this one's volumes are "
+        f"untouched in {config.volumes}",
+    )
+
+
 def unwritable(path: Path, error: OSError) -> KaosError:
     """What to say of a file or folder that cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)

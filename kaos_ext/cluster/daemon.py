@@ -166,11 +166,17 @@ async def _serve(config: ClusterConfig, report: Report) -> End:
 
     async with AsyncExitStack() as stack:
         report.step("the API server")
+        import sqlite3
+
         from kaos_ext.cluster.compose import api_server, controllers, node_agent
+        from kaos_ext.cluster.config import damaged
+        from kaos_ext.store import DamagedError
 
         server = api_server(config, pki)
         try:
             await server.start()
+        except (DamagedError, sqlite3.DatabaseError) as error:
+            raise damaged(config, str(error)) from error
         except OSError as error:
             raise KaosError(f"the API server cannot listen on 127.0.0.1:{config.port}: {error.strerror}") from error
         stack.push_async_callback(server.stop)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaos_ext.commands.cluster import DEFAULT, Progress, cluster_names, unknown, words
+from kaos_ext.commands.cluster import DEFAULT, Progress, cluster_names, private, unknown, words
 from kaos_ext.commands.result import Done, Result
 from kaos_ext.commands.session import Session
 from kaos_ext.model.errors import KaosError, UsageError
@@ -27,7 +27,7 @@ async def backup(session: Session, *, file: str, cluster: str | None, without_vo
     from kaos_ext.cluster.backup import save
     from kaos_ext.cluster.config import cluster_root, load_config
 
-    name, known = cluster or DEFAULT, cluster_names()
+    name, known = cluster or private(session) or DEFAULT, cluster_names()
     if name not in known:
         raise unknown(name, known)
     config = load_config(cluster_root(name))

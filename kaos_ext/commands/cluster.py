@@ -170,7 +170,7 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     from kaos_ext.cluster.lifecycle import stop_cluster
 
     known = cluster_names()
-    name = cluster or _private(session) or DEFAULT
+    name = cluster or private(session) or DEFAULT
     if name not in known:
         if cluster is None:
             others = f"kaos down {known[0]}" if known else ""
@@ -203,7 +203,7 @@ async def down(session: Session, *, cluster: str | None, delete: bool) -> Result
     return Result(Done(said, "" if delete else words("up", name)), data)
 
 
-def _private(session: Session) -> str:
+def private(session: Session) -> str:
     """The cluster whose own kubeconfig is the one in use."""
     used = session.options.kubeconfig or os.environ.get("KUBECONFIG", "")
     return next((name for name in cluster_names() if Path(used) == home() / "clusters" / name / "kubeconfig"), "")

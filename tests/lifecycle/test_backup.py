@@ -18,6 +18,7 @@ from kaos_ext.cluster.backup.relocate import GAP
 from kaos_ext.cluster.config import ClusterConfig, load_config
 from kaos_ext.cluster.lifecycle import start_cluster, stop_cluster
 from kaos_ext.kube.objects import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SERVICES
+from kaos_ext.model.errors import KaosError
 from tests.lifecycle.conftest import IMAGES, until
 from tests.lifecycle.test_clusters import Api, serving
 
@@ -196,3 +197,20 @@ async def test_what_cannot_be_seen_without_the_token_stays_so(home: Path, tmp_pa
         who(again, "not-the-token")
     assert refused.value.code == 401
     await stop_cluster()
+
+
+@pytest.mark.parametrize("damage", ["a page", "all of it"])
+async def test_a_damaged_store_is_told_with_the_way_to_a_backup(home: Path, tmp_path: Path, damage: str) -> None:
+    config = (await start_cluster(images=IMAGES)).config
+    await stop_cluster()
+    content = bytearray(config.database.read_bytes())
+    start = 8192 if damage == "a page" else 0
+    content[start : start + 4096] = b"x" * 4096
+    config.database.write_bytes(content)
+    with pytest.raises(KaosError, match="store of cluster 'default' is damaged") as caught:
+        await start_cluster(images=IMAGES)
+    assert "kaos restore FILE default-2" in caught.value.hint and str(config.volumes) in caught.value.hint
+    assert config.database.read_bytes() == content, "nothing was mended behind anybody's back"
+    with pytest.raises(KaosError, match="damaged"):
+        await asyncio.to_thread(save, config, tmp_path / "a")
+    assert not any(path.name.startswith((".a", "a")) for path in await asyncio.to_thread(lambda: [*tmp_path.iterdir()]))

@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from kaos_ext.cluster.backup.manifest import MANIFEST, STATE, SUMS, Manifest
-from kaos_ext.cluster.config import ClusterConfig, unwritable
+from kaos_ext.cluster.config import ClusterConfig, damaged, unwritable
 from kaos_ext.model.errors import KaosError
 
 Progress = Callable[[str], None]
@@ -105,7 +105,10 @@ class _Writer:
         with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1, format=tarfile.PAX_FORMAT) as archive:
             on_progress("the store")
             store = self.staging / "cluster.db"
-            copy_database(config.database, store)
+            try:
+                copy_database(config.database, store)
+            except sqlite3.DatabaseError as error:
+                raise damaged(config, str(error)) from error
             manifest = _manifest(config, store, volumes)
             _add(archive, MANIFEST, io.BytesIO(manifest.to_json()), len(manifest.to_json()))
             self._file(archive, STATE + config.database.name, store)
@@ -219,11 +222,12 @@ def _quoted(path: Path) -> str:
 
 def _manifest(config: ClusterConfig, store: Path, volumes: bool) -> Manifest:
     with contextlib.closing(sqlite3.connect(store)) as opened:
-        (sound,) = opened.execute("PRAGMA quick_check").fetchone()
+        try:
+            (sound,) = opened.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            sound = str(error)
         if sound != "ok":
-            raise KaosError(
-                f"the store of cluster {config.name!r} is damaged: {sound}", hint="restore an earlier backup"
-            )
+            raise damaged(config, sound)
         row = opened.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
         (objects,) = opened.execute(
             "SELECT count(*) FROM log JOIN (SELECT max(id) AS last FROM log GROUP BY key) ON id = last "
