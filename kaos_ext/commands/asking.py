@@ -61,11 +61,16 @@ async def memory(
     name: str,
     session_id: str | None,
     limit: int,
+    since: str | None,
+    until: str | None,
+    type: list[str],
+    order: str | None,
     timeout: float,  # noqa: ASYNC109
     port: int | None,
 ) -> Result:
     ask = await caller(session, name, timeout)
-    params = {"limit": str(limit), **({"session_id": session_id} if session_id else {})}
+    asked = {"session_id": session_id, "since": since, "until": until, "type": ",".join(type or ()), "order": order}
+    params = {"limit": str(limit), **{key: value for key, value in asked.items() if value}}
     body = await ask.json("GET", "/memory/events", params=params)
     events = [Event.from_json(value) for value in body.get("events") or ()]
     rows = tuple(

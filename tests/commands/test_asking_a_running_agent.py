@@ -83,6 +83,15 @@ async def test_memory_is_the_raw_body_and_a_table(machine: Machine) -> None:
     assert 'echo {"x": 1}' in result.view.text()
 
 
+async def test_memory_is_asked_for_a_part_of_it(machine: Machine) -> None:
+    agent = Agent(machine, **{"/memory/events": {"agent": "a", "events": [], "total": 0}})
+    await machine.kaos(
+        "agent memory a --since 2026-01-31T12:00:00Z --until 77 --type paused --type resumed --order desc"
+    )
+    wanted = {"since": "2026-01-31T12:00:00Z", "until": "77", "type": "paused,resumed", "order": "desc"}
+    assert agent.asked[0].params == {"limit": "100", **wanted}
+
+
 async def test_tools_fall_back_to_the_skills_of_the_card(machine: Machine) -> None:
     Agent(machine)
     assert (await machine.kaos("agent tools a")).data == {

@@ -1,4 +1,4 @@
-"""Iterations of an agent on a cluster, with a person, an owner and a kill in them, replayed by command and in a cell."""
+"""Iterations of an agent on a cluster, with a person, an owner and a kill in them, replayed by command and in cells."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ def test_every_iteration_is_the_same_again_whoever_had_a_hand_in_it(machine: Mac
     ]
     assert [report["iteration"] for report in reports] == list(range(1, last + 1))
     assert all(report["same"] and report["network_calls"] == 0 and not report["unchecked"] for report in reports)
+    begun = machine.kaos("agent", "memory", "auto-agent", "--type", "iteration_started", "--since", "0", "--json")
+    second = begun.json["events"][1]["timestamp"]
+    found = machine.kaos("agent", "memory", "auto-agent", "--since", second, "--type", "iteration_started",
+                         "--type", "iteration_finished", "--limit", "2", "--json").json["events"]  # fmt: skip
+    assert [(event["event_type"], event["metadata"]["iteration"]) for event in found] == [
+        ("iteration_started", 2),
+        ("iteration_finished", 2),
+    ]
+    wrong = machine.kaos("agent", "memory", "auto-agent", "--since", "yesterday", check=False)
+    assert wrong.status == 1 and "since is 'yesterday'" in wrong.err
     missing = machine.kaos("agent", "replay", "auto-agent", "--iteration", "4000", check=False)
     assert missing.status == 1 and "no iteration 4000 on record yet" in missing.err
 
