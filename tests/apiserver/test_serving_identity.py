@@ -67,7 +67,7 @@ async def test_a_token_for_another_audience_opens_nothing_here(http: Http) -> No
 
 async def test_a_token_bound_to_a_pod_dies_with_it(http: Http) -> None:
     await http.post(ACCOUNTS, {"metadata": {"name": "u"}})
-    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    pod = {"metadata": {"name": "p"}, "spec": {"serviceAccountName": "u", "containers": [{"name": "c", "image": "x"}]}}
     made = await http.post("/api/v1/namespaces/default/pods", pod)
     assert made.status == 201, made.body
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": made.body["metadata"]["uid"]}

@@ -99,6 +99,8 @@ class Api:
             await self._operations.update(served, namespace, name, make, options, subresource="binding")
             return pods.success()
         if subresource == "eviction":
+            if (body.get("metadata") or {}).get("name") not in (None, "", name):
+                raise failures.bad_request("name in URL does not match name in Eviction object")
             given = body.get("deleteOptions") or {}
             wanted = DeleteOptions(
                 grace_seconds=given.get("gracePeriodSeconds"),

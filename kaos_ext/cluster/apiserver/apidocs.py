@@ -63,7 +63,10 @@ class ApiDocuments:
         return await self._document(request, source)
 
     async def _document(self, request: BaseRequest, source: _Source) -> web.StreamResponse:
-        headers = {**_JSON, "ETag": f'"{source.mark}"'}
+        headers = {**_JSON, "ETag": f'"{source.mark}"', "Cache-Control": "no-cache, private"}
+        if request.query.get("hash", source.mark) != source.mark:  # of a version that is no more
+            place = f"{request.path}?hash={source.mark}"
+            return answer(b"", 301, {**headers, "Location": place})
         if request.query.get("hash") == source.mark:
             headers |= _FOR_EVER
         if request.headers.get("If-None-Match") == headers["ETag"]:

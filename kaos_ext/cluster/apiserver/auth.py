@@ -23,9 +23,12 @@ from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, UserInfo
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 _CLAIM = "kubernetes.io"
+_KEPT_ISSUER, _KEPT = "kubernetes/serviceaccount", "kubernetes.io/serviceaccount/"
 
 Exists = Callable[[str, str, str, str], bool]
 """(resource plural, namespace, name, uid): whether that object lives."""
+Kept = Callable[[str, str], str | None]
+"""(namespace, name): the token that a Secret keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class TokenError(Exception):
 class Tokens:
     """Signs and checks tokens of service accounts."""
 
-    def __init__(self, key_file: Path, exists: Exists) -> None:
+    def __init__(self, key_file: Path, exists: Exists, kept: Kept = lambda namespace, name: None) -> None:
         key = load_pem_private_key(key_file.read_bytes(), None)
         if not isinstance(key, EllipticCurvePrivateKey):
             raise ValueError(f"{key_file} holds no elliptic-curve key")
@@ -53,6 +56,7 @@ class Tokens:
         der = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._key_id = hashlib.sha256(der).hexdigest()[:16]
         self._exists = exists
+        self._kept = kept
         self._checked: dict[bytes, dict[str, Any]] = {}
 
     def public_key(self) -> dict[str, Any]:
@@ -80,6 +84,18 @@ class Tokens:
         }
         return jwt.encode(claims, self._private, algorithm="ES256", headers={"kid": self._key_id}), now + seconds
 
+    def issue_kept(self, namespace: str, name: str, uid: str, secret: str) -> str:
+        """A token that a Secret keeps; it ends with the Secret or the account."""
+        claims = {
+            "iss": _KEPT_ISSUER,
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+            f"{_KEPT}namespace": namespace,
+            f"{_KEPT}secret.name": secret,
+            f"{_KEPT}service-account.name": name,
+            f"{_KEPT}service-account.uid": uid,
+        }
+        return jwt.encode(claims, self._private, algorithm="ES256", headers={"kid": self._key_id})
+
     def user(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> tuple[UserInfo, list[str]]:
         """Who the token says, and which of `audiences` it is for; TokenError when it does not count."""
         digest = hashlib.sha256(token.encode()).digest()
@@ -90,14 +106,18 @@ class Tokens:
                     token,
                     self._public,
                     algorithms=["ES256"],
-                    issuer=ISSUER,
-                    options={"require": ["exp", "iat", "sub", _CLAIM], "verify_aud": False, "verify_exp": False},
+                    issuer=[ISSUER, _KEPT_ISSUER],
+                    options={"require": ["iss", "sub"], "verify_aud": False, "verify_exp": False},
                 )
+                if claims["iss"] == ISSUER and not {"exp", "iat", _CLAIM} <= claims.keys():
+                    raise TokenError
             except jwt.InvalidTokenError:
                 raise TokenError from None
             if len(self._checked) > 4096:
                 self._checked.clear()
             self._checked[digest] = claims
+        if claims["iss"] == _KEPT_ISSUER:
+            return self._kept_user(claims, token), [one for one in audiences if one == ISSUER]
         if claims["exp"] <= time.time():
             raise TokenError("service account token has expired")
         meant = [one for one in audiences if one in claims["aud"]]
@@ -107,6 +127,15 @@ class Tokens:
             )
         self._check_alive(claims[_CLAIM])
         return _user(claims), meant
+
+    def _kept_user(self, claims: Mapping[str, Any], token: str) -> UserInfo:
+        namespace, name = claims[f"{_KEPT}namespace"], claims[f"{_KEPT}service-account.name"]
+        uid, secret = claims[f"{_KEPT}service-account.uid"], claims[f"{_KEPT}secret.name"]
+        if not self._exists("serviceaccounts", namespace, name, uid):
+            raise TokenError(f'serviceaccounts "{name}" not found')
+        if self._kept(namespace, secret) != token:
+            raise TokenError("Token has been invalidated")
+        return UserInfo(claims["sub"], uid, _groups(namespace), {})
 
     def _check_alive(self, about: Mapping[str, Any]) -> None:
         namespace, account = about["namespace"], about["serviceaccount"]
@@ -128,9 +157,13 @@ def _user(claims: Mapping[str, Any]) -> UserInfo:
     return UserInfo(
         claims["sub"],
         about["serviceaccount"]["uid"],
-        ("system:serviceaccounts", f"system:serviceaccounts:{about['namespace']}", AUTHENTICATED),
+        _groups(about["namespace"]),
         extra,
     )
+
+
+def _groups(namespace: str) -> tuple[str, ...]:
+    return ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
 
 
 class Authenticator:

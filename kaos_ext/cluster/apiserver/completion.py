@@ -13,6 +13,8 @@ CLAIM_HOLD, VOLUME_HOLD = "kubernetes.io/pvc-protection", "kubernetes.io/pv-prot
 NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _TOKEN_SECONDS = 3607
+_POLICY, _POLICY_TITLE = "preemptionPolicy", "string value of PreemptionPolicy"
+_PRIORITIES = "scheduling.k8s.io/priorityclasses"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _PATIENCE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 SYSTEM_CLASSES = {
@@ -37,6 +39,11 @@ class Completion:
     def complete(self, served: Served, object: Object) -> None:
         if served.storage == "/pods":
             self._pod(served, object)
+        elif served.storage == _PRIORITIES and object.get("globalDefault"):
+            for stored in self._storage.collection(_PRIORITIES).scan():
+                if stored.object.get("globalDefault"):
+                    why = f"PriorityClass {stored.name} is already marked as default. Only one default can exist"
+                    raise failures.forbidden(served, object["metadata"].get("name") or "", why)
         elif served.storage == "/persistentvolumeclaims":
             self._claim(object)
             _hold(object, CLAIM_HOLD)
@@ -57,10 +64,25 @@ class Completion:
                 for one in tolerations
             ):
                 tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
-        if "priority" not in spec:
-            value, policy = self._priority(served, pod, spec)
-            spec["priority"] = value
-            spec.setdefault("preemptionPolicy", policy)
+        value, policy = self._priority(served, pod, spec)
+        name = pod["metadata"].get("name") or ""
+        for key, title, computed in (
+            ("priority", "integer value of priority", value),
+            (_POLICY, _POLICY_TITLE, policy),
+        ):
+            given = spec.setdefault(key, computed)
+            if given != computed:
+                why = (
+                    f"the {title} ({given}) must not be provided in pod spec; priority admission controller computed "
+                    f"{computed} from the given PriorityClass name"
+                )
+                raise failures.forbidden(served, name, why)
+        runtime = spec.get("runtimeClassName")
+        if runtime and self._storage.collection("node.k8s.io/runtimeclasses").get("", runtime) is None:
+            raise failures.forbidden(served, name, f'pod rejected: RuntimeClass "{runtime}" not found')
+        if spec.get("overhead") and not runtime:
+            why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+            raise failures.forbidden(served, name, why)
 
     def _account(self, served: Served, pod: Object, spec: Object) -> None:
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
@@ -70,6 +92,8 @@ class Completion:
         if account is None and name != "default":
             why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
             raise failures.forbidden(served, pod["metadata"].get("name") or "", why)
+        if account is not None and not spec.get("imagePullSecrets") and account.object.get("imagePullSecrets"):
+            spec["imagePullSecrets"] = metadata.copied(account.object["imagePullSecrets"])
         wanted = spec.get("automountServiceAccountToken")
         if wanted is None and account is not None:
             wanted = account.object.get("automountServiceAccountToken")
@@ -80,7 +104,7 @@ class Completion:
         name = spec.get("priorityClassName") or ""
         if name in SYSTEM_CLASSES:
             return SYSTEM_CLASSES[name][0], "PreemptLowerPriority"
-        for stored in self._storage.collection("scheduling.k8s.io/priorityclasses").scan():
+        for stored in self._storage.collection(_PRIORITIES).scan():
             one = stored.object
             if one["metadata"]["name"] == name or (not name and one.get("globalDefault")):
                 if not name:

@@ -156,10 +156,11 @@ class HttpApi:
         if document is None:
             raise PageNotFound
         headers = {"Content-Type": document.content_type, "Vary": "Accept"}
+        headers["Cache-Control"] = "no-cache, private"
         if wanted.form:
             headers |= {"ETag": document.etag, "Cache-Control": "public"}
             if request.headers.get("If-None-Match") == document.etag:
-                return answer(b"", 304, headers)
+                return answer(b"", 304, {key: one for key, one in headers.items() if key != "Content-Type"})
         return _compressed(request, document.body, 200, headers)
 
     async def _resource(self, request: BaseRequest, target: Target, user: UserInfo) -> web.StreamResponse:
@@ -170,6 +171,13 @@ class HttpApi:
         if stream is not None:
             with self.metrics.long_running(method, what):
                 return await stream(request, target, user)
+        answered = await self._verb(request, target, user)
+        if (deprecation := _deprecation(target.served)) and not answered.prepared:
+            _warn(answered, deprecation)
+        return answered
+
+    async def _verb(self, request: BaseRequest, target: Target, user: UserInfo) -> web.StreamResponse:
+        method = request.method
         wanted = negotiate.wanted(request.headers.get("Accept", ""))
         if not target.name:
             return await self._collection(request, target, wanted, user)
@@ -220,6 +228,8 @@ class HttpApi:
         watch = self._api.watch(scope, chosen)
         response = web.StreamResponse(headers=_JSON)
         response.enable_chunked_encoding()
+        if deprecation := _deprecation(scope.served):
+            _warn(response, deprecation)
         frames = render.Frames(scope.served, wanted, request.query.get("includeObject", ""))
         await response.prepare(request)
         try:
@@ -346,13 +356,24 @@ def _written(
 ) -> web.Response:
     body = render.one(served, stored, wanted, request.query.get("includeObject", ""))
     response = _compressed(request, body, status, _headers(wanted))
-    warnings = list(chosen.warnings)
-    if served.definition is not None and (deprecation := served.definition.version(served.version).deprecation):
-        warnings.append(deprecation)
-    for text in warnings:
-        quoted = re.sub(r"[\x00-\x1f\x7f]", "?", text).replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 - "{quoted}"')
+    for text in chosen.warnings:
+        _warn(response, text)
     return response
+
+
+_DEPRECATED = {"/endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
+
+
+def _warn(response: web.StreamResponse, text: str) -> None:
+    quoted = re.sub(r"[\x00-\x1f\x7f]", "?", text).replace("\\", "\\\\").replace('"', '\\"')
+    response.headers.add("Warning", f'299 - "{quoted}"')
+
+
+def _deprecation(served: Served) -> str:
+    """What whoever uses this resource should know."""
+    if served.definition is not None:
+        return served.definition.version(served.version).deprecation
+    return _DEPRECATED.get(served.storage, "")
 
 
 def _compressed(request: BaseRequest, body: bytes, status: int, headers: Mapping[str, str]) -> web.Response:

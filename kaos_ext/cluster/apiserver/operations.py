@@ -245,6 +245,7 @@ class Operations:
         meta["uid"] = uid or was["uid"]
         if not meta.get("namespace") and was.get("namespace"):
             meta["namespace"] = was["namespace"]
+        strategies.name_of_namespace_label(served, new)
         new = _shaped(served, new, options, quiet=not replace)
         strategies.fold(served, new)
         if cleared:  # Go would not write an empty list, but it has one

@@ -82,6 +82,7 @@ csinodes CSINode cluster - - -
 csistoragecapacities CSIStorageCapacity ns - - -
 storageclasses StorageClass cluster sc - -
 volumeattachments VolumeAttachment cluster - - s
+volumeattributesclasses VolumeAttributesClass cluster vac - -
 """,
     "admissionregistration.k8s.io/v1": """
 mutatingadmissionpolicies MutatingAdmissionPolicy cluster - api-extensions -

@@ -9,7 +9,7 @@ from kaos_ext.cluster.apiserver.authz.rbac import Rbac
 from kaos_ext.cluster.apiserver.identity import UserInfo
 from kaos_ext.cluster.apiserver.metadata import timestamp
 from kaos_ext.cluster.apiserver.registry import Served
-from kaos_ext.cluster.apiserver.schema.errors import FieldError, invalid, required
+from kaos_ext.cluster.apiserver.schema.errors import FieldError, invalid
 from kaos_ext.kube.objects import Object
 
 
@@ -35,7 +35,7 @@ class Reviews:
             return _shown(served, access_reviews.rules_status(self._rbac, user, spec["namespace"]), {})
         complaints = _complaints(served, spec, namespace)
         if complaints:
-            raise failures.invalid(served.group, served.kind, "", complaints)
+            raise failures.invalid(served.group, "", "", complaints)
         who = user if served.kind == "SelfSubjectAccessReview" else access_reviews.subject_of(spec)
         status = access_reviews.access(self._rbac, who, access_reviews.attributes_of(spec))
         return _shown(served, status, spec, {"namespace": namespace} if served.namespaced else {})
@@ -43,8 +43,7 @@ class Reviews:
     def _token_status(self, spec: Object) -> Object:
         token, audiences = spec.get("token") or "", tuple(spec.get("audiences") or (ISSUER,))
         if not token:
-            why = [required("spec.token")]
-            raise failures.invalid("authentication.k8s.io", "TokenReview", "", why)
+            raise failures.bad_request("token is required for TokenReview in authentication")
         try:
             user, meant = self._tokens.user(token, audiences)
         except TokenError as error:
@@ -71,7 +70,9 @@ def _complaints(served: Served, spec: Object, namespace: str) -> list[FieldError
         return [invalid("spec.resourceAttributes", None, why)]
     if about > 1:
         why = "cannot be specified in combination with resourceAttributes"
-        return [invalid("spec.nonResourceAttributes", None, why)]
+        plain = spec["nonResourceAttributes"]
+        shown = {"Path": plain.get("path") or "", "Verb": plain.get("verb") or ""}
+        return [invalid("spec.nonResourceAttributes", shown, why)]
     if served.kind == "SelfSubjectAccessReview":
         return []
     if not spec.get("user") and not spec.get("groups"):
@@ -79,5 +80,5 @@ def _complaints(served: Served, spec: Object, namespace: str) -> list[FieldError
     if served.kind == "LocalSubjectAccessReview":
         within = (spec.get("resourceAttributes") or {}).get("namespace") or ""
         if within != namespace:
-            return [invalid("spec.resourceAttributes.namespace", within, f"must match metadata.namespace: {namespace}")]
+            return [invalid("spec.resourceAttributes.namespace", within, "must match metadata.namespace")]
     return []

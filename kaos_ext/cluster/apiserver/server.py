@@ -8,6 +8,7 @@ await server.stop()
 
 from __future__ import annotations
 
+import base64
 import logging
 import ssl
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ from kaos_ext.cluster.apiserver.holds import Holds
 from kaos_ext.cluster.apiserver.http import HttpApi, Stream
 from kaos_ext.cluster.apiserver.identity import AUTHENTICATED, MASTERS, UserInfo
 from kaos_ext.cluster.apiserver.kubelet import Kubelet
+from kaos_ext.cluster.apiserver.legacy_tokens import LegacyTokens
 from kaos_ext.cluster.apiserver.local import LocalClient
 from kaos_ext.cluster.apiserver.operations import Operations
 from kaos_ext.cluster.apiserver.pages import Pages
@@ -106,7 +108,7 @@ class ApiServer:
         quotas = Quotas(self.storage)
         operations = Operations(self.storage, admission, self.addresses, self.webhooks, quotas)
         deletion = Deletion(self.storage, admission, self.webhooks)
-        self.tokens = tokens = Tokens(config.service_account_key, self._exists)
+        self.tokens = tokens = Tokens(config.service_account_key, self._exists, self._kept_token)
         authenticator = Authenticator(config.tokens, tokens)
         reviews = Reviews(self.rbac, authenticator, tokens)
         requests = TokenRequests(self.storage, tokens)
@@ -120,6 +122,10 @@ class ApiServer:
             Holds(self.storage, self.registry, operations),
             QuotaStatus(self.storage, self.registry, operations, quotas),
         ]
+        if config.client_ca is not None:
+            self.followers.append(
+                LegacyTokens(self.storage, self.registry, operations, deletion, tokens, config.client_ca)
+            )
         if config.signing_key is not None and config.client_ca is not None:
             self.followers.append(
                 Signing(self.storage, self.registry, operations, config.client_ca, config.signing_key)
@@ -191,6 +197,11 @@ class ApiServer:
     def _exists(self, plural: str, namespace: str, name: str, uid: str) -> bool:
         found = self.storage.collection(f"/{plural}").get(namespace, name)
         return found is not None and found.object["metadata"]["uid"] == uid
+
+    def _kept_token(self, namespace: str, name: str) -> str | None:
+        found = self.storage.collection("/secrets").get(namespace, name)
+        token = ((found.object.get("data") or {}) if found is not None else {}).get("token")
+        return base64.b64decode(token).decode() if token else None
 
     def client(self, user: str | UserInfo = "system:apiserver") -> LocalClient:
         """An in-process client that acts as this user without being asked for rights: for parts of the cluster."""

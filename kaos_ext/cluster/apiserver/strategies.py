@@ -35,10 +35,20 @@ _GENERATIONS = frozenset(
         "validatingwebhookconfigurations",
         "validatingadmissionpolicies",
         "validatingadmissionpolicybindings",
+        "ingressclasses",
+        "podtemplates",
+        "flowschemas",
+        "prioritylevelconfigurations",
     }
 )
 _WHOLE = frozenset(
-    {"endpointslices", "priorityclasses", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
+    {
+        "endpointslices",
+        "priorityclasses",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "podtemplates",
+    }
 )
 """Kinds without a `spec`: all of them is what they ask for."""
 _LABELS_STAY = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
@@ -92,7 +102,9 @@ def before_create(served: Served, object: Object) -> None:
         first = _FIRST_STATUS.get(served.plural)
         object["status"] = first(object) if first else {}
     if served.storage == "/namespaces":
-        object.setdefault("spec", {})["finalizers"] = ["kubernetes"]
+        given = (object.get("spec") or {}).get("finalizers") or []
+        held = given if "kubernetes" in given else [*given, "kubernetes"]
+        object.setdefault("spec", {})["finalizers"] = held
 
 
 def name_of_namespace_label(served: Served, object: Object) -> None:

@@ -29,6 +29,14 @@ class TokenRequests:
         account = self._storage.collection("/serviceaccounts").get(namespace, name)
         if account is None:
             raise _absent("serviceaccounts", name)
+        given_meta = body.get("metadata") or {}
+        if given_meta.get("name") not in (None, "", name):
+            why = invalid("metadata.name", given_meta["name"], "must match the service account name if specified")
+            raise failures.invalid("authentication.k8s.io", "TokenRequest", name, [why])
+        if given_meta.get("namespace") not in (None, "", namespace):
+            raise failures.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds")
         if seconds is None:
@@ -45,7 +53,7 @@ class TokenRequests:
         if complaints:
             raise failures.invalid("authentication.k8s.io", "TokenRequest", "", complaints)
         audiences = list(spec.get("audiences") or [ISSUER])
-        bound = self._bound(namespace, spec.get("boundObjectRef"))
+        bound = self._bound(namespace, name, spec.get("boundObjectRef"))
         uid = account.object["metadata"]["uid"]
         token, expires = self._tokens.issue(namespace, name, uid, audiences, seconds, bound)
         until = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -70,15 +78,13 @@ class TokenRequests:
             "status": {"token": token, "expirationTimestamp": until},
         }
 
-    def _bound(self, namespace: str, reference: dict[str, Any] | None) -> Bound | None:
+    def _bound(self, namespace: str, account: str, reference: dict[str, Any] | None) -> Bound | None:
         if not reference:
             return None
         kind, name = reference.get("kind", ""), reference.get("name", "")
         plural = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(kind)
         if plural is None:
-            raise failures.bad_request(
-                f"cannot bind token to object of type {reference.get('apiVersion')}, Kind={kind}"
-            )
+            raise failures.bad_request(f"cannot bind token to object of type {_group_version(reference)}, Kind={kind}")
         found = self._storage.collection(f"/{plural}").get("" if kind == "Node" else namespace, name)
         if found is None:
             raise _absent(plural, name)
@@ -87,12 +93,21 @@ class TokenRequests:
             raise failures.failure(
                 409,
                 "Conflict",
-                f'Operation cannot be fulfilled on {plural} "{name}": the UID in the bound object reference '
+                f'Operation cannot be fulfilled on {kind} "{name}": the UID in the bound object reference '
                 f"({reference['uid']}) does not match the UID in record. The object might have been deleted and then "
                 "recreated",
-                {"name": name, "kind": plural},
+                {"name": name, "kind": kind},
+            )
+        if kind == "Pod" and (found.object.get("spec") or {}).get("serviceAccountName") != account:
+            raise failures.bad_request(
+                f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount name.'
             )
         return Bound(kind, name, uid)
+
+
+def _group_version(reference: dict[str, Any]) -> str:
+    group, _, version = str(reference.get("apiVersion") or "").rpartition("/")
+    return f"{group}/{version}"
 
 
 def _absent(plural: str, name: str) -> ApiError:

@@ -13,7 +13,18 @@ from typing import Any
 
 from kaos_ext.cluster.apiserver.schema.crd import crd_errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
-from kaos_ext.cluster.apiserver.validations import others, pods, services, webhooks, workloads
+from kaos_ext.cluster.apiserver.validations import (
+    certificates,
+    limits,
+    networking,
+    others,
+    placement,
+    pods,
+    scaling,
+    services,
+    webhooks,
+    workloads,
+)
 from kaos_ext.cluster.apiserver.validations.metadata import metadata_errors
 
 Object = dict[str, Any]
@@ -36,6 +47,8 @@ def complaints(
     found = metadata_errors(group, kind, new, old)
     if rule is not None and not subresource:
         found += rule(new, old)
+    if old is not None and kind == "CertificateSigningRequest":
+        found += certificates.decision_errors(new, old)
     return found
 
 
@@ -59,7 +72,16 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("coordination.k8s.io", "Lease"): others.lease_errors,
     ("storage.k8s.io", "StorageClass"): others.storage_class_errors,
     ("scheduling.k8s.io", "PriorityClass"): others.priority_class_errors,
-    ("autoscaling", "HorizontalPodAutoscaler"): others.autoscaler_errors,
+    ("autoscaling", "HorizontalPodAutoscaler"): scaling.autoscaler_errors,
+    ("policy", "PodDisruptionBudget"): scaling.budget_errors,
+    ("networking.k8s.io", "Ingress"): networking.ingress_errors,
+    ("networking.k8s.io", "IngressClass"): networking.ingress_class_errors,
+    ("networking.k8s.io", "NetworkPolicy"): networking.network_policy_errors,
+    ("node.k8s.io", "RuntimeClass"): networking.runtime_class_errors,
+    ("certificates.k8s.io", "CertificateSigningRequest"): certificates.request_errors,
+    ("", "Node"): placement.node_errors,
+    ("", "ResourceQuota"): limits.quota_errors,
+    ("", "LimitRange"): limits.range_errors,
     ("autoscaling", "Scale"): others.scale_errors,
     ("authentication.k8s.io", "TokenRequest"): others.token_request_errors,
     (_RBAC, "Role"): others.role_errors,

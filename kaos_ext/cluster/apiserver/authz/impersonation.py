@@ -52,7 +52,11 @@ def asked(headers: Iterable[tuple[str, str]]) -> Asked | None:
             topic = unquote(name.removeprefix(_EXTRA))
             extra[topic] = (*extra.get(topic, ()), value)
     if not user and (groups or uid or extra):
-        raise failures.internal_error("requested impersonation of groups, uid or extra without impersonating a user")
+        shown_groups = "[]string{" + ", ".join(f'"{one}"' for one in groups) + "}" if groups else "[]string(nil)"
+        raise failures.bad_request(
+            f'requested &user.DefaultInfo{{Name:"", UID:"{uid}", Groups:{shown_groups}, '
+            "Extra:map[string][]string(nil)} without impersonating a user name"
+        )
     return Asked(user, tuple(groups), uid, extra) if user else None
 
 

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets, claims, volumes, leases, events, roles and bindings, autoscalers, token requests."""
+"""ConfigMaps, Secrets, claims, volumes, leases, events, roles and bindings, token requests, classes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import base64
 import json
 from typing import Any
 
-from kaos_ext.cluster.apiserver.schema import errors
+from kaos_ext.cluster.apiserver.schema import errors, quantities
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
-from kaos_ext.cluster.apiserver.schema.names import config_key_errors, path_segment_errors
+from kaos_ext.cluster.apiserver.schema.names import (
+    config_key_errors,
+    dns_subdomain_errors,
+    path_segment_errors,
+    qualified_name_errors,
+)
 
 Object = dict[str, Any]
 
@@ -91,6 +96,13 @@ def claim_errors(new: Object, old: Object | None) -> list[FieldError]:
     found = _access(spec, "at least 1 access mode is required")
     if not ((spec.get("resources") or {}).get("requests") or {}).get("storage"):
         found.append(errors.required("spec.resources[storage]"))
+    elif quantities.value(spec["resources"]["requests"]["storage"]) <= 0:
+        amount = spec["resources"]["requests"]["storage"]
+        found.append(errors.invalid("spec.resources[storage]", amount, "must be greater than zero"))
+    if name := spec.get("storageClassName"):
+        found += [errors.invalid("spec.storageClassName", name, why) for why in dns_subdomain_errors(name)]
+    if spec.get("volumeMode") not in _VOLUME_MODES:
+        found.append(errors.not_supported("spec.volumeMode", spec.get("volumeMode"), _VOLUME_MODES))
     return found
 
 
@@ -122,7 +134,14 @@ def _access(spec: Object, why: str) -> list[FieldError]:
     modes = spec.get("accessModes") or []
     if not modes:
         return [errors.required("spec.accessModes", why)]
-    return [errors.not_supported("spec.accessModes", mode, _ACCESS) for mode in modes if mode not in _ACCESS]
+    found = [errors.not_supported("spec.accessModes", mode, _ACCESS) for mode in modes if mode not in _ACCESS]
+    if "ReadWriteOncePod" in modes and len(modes) > 1:
+        found.append(errors.forbidden("spec.accessModes", "may not use ReadWriteOncePod with other access modes"))
+    return found
+
+
+_VOLUME_MODES = ("Block", "Filesystem")
+_RECLAIM = ("Delete", "Recycle", "Retain")
 
 
 def volume_errors(new: Object, old: Object | None) -> list[FieldError]:
@@ -141,8 +160,18 @@ def volume_errors(new: Object, old: Object | None) -> list[FieldError]:
         "volumeAttributesClassName",
         "volumeMode",
     }
-    if not spec.keys() - known:
+    sources = [key for key in spec if key not in known]
+    if not sources:
         found.append(errors.required("spec", "must specify a volume type"))
+    found += [errors.forbidden(f"spec.{key}", "may not specify more than 1 volume type") for key in sources[1:]]
+    if "local" in sources and old is None and spec.get("nodeAffinity") is None:
+        found.append(errors.required("spec.nodeAffinity", "Local volume requires node affinity"))
+    place = (spec.get("hostPath") or {}).get("path") or ""
+    if ".." in place.split("/"):
+        found.append(errors.invalid("spec.hostPath.path", place, "must not contain '..'"))
+    policy = spec.get("persistentVolumeReclaimPolicy")
+    if policy not in _RECLAIM:
+        found.append(errors.not_supported("spec.persistentVolumeReclaimPolicy", policy, _RECLAIM))
     return found
 
 
@@ -187,6 +216,10 @@ def role_errors(new: Object, old: Object | None) -> list[FieldError]:
 
 
 def cluster_role_errors(new: Object, old: Object | None) -> list[FieldError]:
+    rule = new.get("aggregationRule")
+    if rule is not None and not rule.get("clusterRoleSelectors"):
+        why = "at least one clusterRoleSelector required if aggregationRule is non-nil"
+        return [errors.required("aggregationRule.clusterRoleSelectors", why)]
     return _rules(new.get("rules") or (), namespaced=False)
 
 
@@ -228,7 +261,7 @@ def _binding(new: Object, old: Object | None, kinds: tuple[str, ...]) -> list[Fi
     if role.get("apiGroup") != _RBAC:
         found.append(errors.not_supported("roleRef.apiGroup", role.get("apiGroup") or "", [_RBAC]))
     if role.get("kind") not in kinds:
-        found.append(errors.not_supported("roleRef.kind", role.get("kind") or "", kinds))
+        found.append(errors.not_supported("roleRef.kind", role.get("kind") or "", sorted(kinds, reverse=True)))
     if not role.get("name"):
         found.append(errors.required("roleRef.name"))
     else:
@@ -253,21 +286,7 @@ def _subject(subject: Object, path: str, *, namespaced: bool) -> list[FieldError
         if group != _RBAC:
             found.append(errors.not_supported(f"{path}.apiGroup", group, [_RBAC]))
     else:
-        found.append(errors.not_supported(f"{path}.kind", kind or "", ("Group", "ServiceAccount", "User")))
-    return found
-
-
-def autoscaler_errors(new: Object, old: Object | None) -> list[FieldError]:
-    spec = new.get("spec") or {}
-    found: list[FieldError] = []
-    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        found.append(errors.invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
-    if most < 1:
-        found.append(errors.invalid("spec.maxReplicas", most, "must be greater than 0"))
-    if least is not None and most < least:
-        why = "must be greater than or equal to `minReplicas`"
-        found.append(errors.invalid("spec.maxReplicas", most, why))
+        found.append(errors.not_supported(f"{path}.kind", kind or "", ("ServiceAccount", "User", "Group")))
     return found
 
 
@@ -290,7 +309,17 @@ def scale_errors(new: Object, old: Object | None) -> list[FieldError]:
 
 
 def storage_class_errors(new: Object, old: Object | None) -> list[FieldError]:
-    found = [] if new.get("provisioner") else [errors.required("provisioner")]
+    provisioner = new.get("provisioner") or ""
+    found = [] if provisioner else [errors.required("provisioner")]
+    if provisioner:
+        lowered = provisioner.lower()
+        found += [errors.invalid("provisioner", lowered, why) for why in qualified_name_errors(lowered)]
+    for key, allowed in (
+        ("reclaimPolicy", ("Delete", "Retain")),
+        ("volumeBindingMode", ("Immediate", "WaitForFirstConsumer")),
+    ):
+        if new.get(key) not in allowed:
+            found.append(errors.not_supported(key, new.get(key), allowed))
     if old is not None:
         found += [
             errors.forbidden(key, f"updates to {key} are forbidden.")
@@ -300,7 +329,30 @@ def storage_class_errors(new: Object, old: Object | None) -> list[FieldError]:
     return found
 
 
+_PREEMPTION = ("PreemptLowerPriority", "Never")
+_HIGHEST_OF_USERS = 1_000_000_000
+SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
+
+
 def priority_class_errors(new: Object, old: Object | None) -> list[FieldError]:
-    if old is not None and new.get("value") != old.get("value"):
-        return [errors.invalid("value", new.get("value"), "field is immutable")]
-    return []
+    if old is not None:
+        return [
+            errors.invalid(key, new.get(key), "field is immutable")
+            for key in ("value", "preemptionPolicy")
+            if new.get(key) != old.get(key)
+        ]
+    found: list[FieldError] = []
+    name, value = new["metadata"].get("name") or "", new.get("value") or 0
+    if name.startswith("system-"):
+        if SYSTEM_PRIORITIES.get(name) != value:
+            why = (
+                "priority class names with 'system-' prefix are reserved for system use only. "
+                f"error: {name} is not a known system priority class"
+            )
+            found.append(errors.forbidden("metadata.name", why))
+    elif value > _HIGHEST_OF_USERS:
+        why = f"maximum allowed value of a user defined priority is {_HIGHEST_OF_USERS}"
+        found.append(errors.forbidden("value", why))
+    if new.get("preemptionPolicy") not in _PREEMPTION:
+        found.append(errors.not_supported("preemptionPolicy", new.get("preemptionPolicy"), _PREEMPTION))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -16,14 +17,15 @@ from kaos_ext.cluster.apiserver.schema.names import (
     port_name_errors,
 )
 from kaos_ext.cluster.apiserver.validations.metadata import annotation_errors, label_errors
+from kaos_ext.cluster.apiserver.validations.placement import placement_errors
 
 Object = dict[str, Any]
 
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
-_DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
-_TERMINATION_POLICIES = ("FallbackToLogsOnError", "File")
+_TERMINATION_POLICIES = ("File", "FallbackToLogsOnError")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _SOURCES_BY_NAME = {"configMap": "name", "secret": "secretName", "persistentVolumeClaim": "claimName"}
 _PORT_RANGE = "must be between 1 and 65535, inclusive"
@@ -88,10 +90,27 @@ def pod_spec_errors(spec: Object, path: str) -> list[FieldError]:
     names: set[str] = set()
     for group in ("containers", "initContainers", "ephemeralContainers"):
         for index, container in enumerate(spec.get(group) or ()):
-            found += _container(container, f"{path}.{group}[{index}]", names, volumes)
+            here = f"{path}.{group}[{index}]"
+            found += _container(container, here, names, volumes)
+            if group == "initContainers" and container.get("restartPolicy") != "Always":
+                why = "may not be set for init containers without restartPolicy=Always"
+                for key in ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle"):
+                    if container.get(key) is not None:
+                        found.append(errors.forbidden(f"{here}.{key}", why))
     policy = spec.get("restartPolicy")
     if policy not in RESTART_POLICIES:
         found.append(_one_of(f"{path}.restartPolicy", policy, RESTART_POLICIES))
+    if spec.get("dnsPolicy") == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
+        missing = "" if spec.get("dnsConfig") is None else ".nameservers"
+        words = "must provide `dnsConfig` when `dnsPolicy` is None"
+        if missing:
+            words = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        found.append(errors.required(f"{path}.dnsConfig{missing}", words))
+    system = (spec.get("os") or {}).get("name")
+    if spec.get("os") is not None and system not in ("linux", "windows"):
+        found.append(errors.not_supported(f"{path}.os", system, ("linux", "windows")))
+    found += placement_errors(spec, path)
+    found += _security(spec.get("securityContext") or {}, f"{path}.securityContext")
     if spec.get("dnsPolicy") not in _DNS_POLICIES:
         found.append(_one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS_POLICIES))
     for key in ("serviceAccountName", "nodeName", "priorityClassName"):
@@ -101,13 +120,48 @@ def pod_spec_errors(spec: Object, path: str) -> list[FieldError]:
         if spec.get(key):
             found += [errors.invalid(f"{path}.{key}", spec[key], why) for why in dns_label_errors(spec[key])]
     found += label_errors(spec.get("nodeSelector"), f"{path}.nodeSelector")
-    deadline, grace = spec.get("activeDeadlineSeconds"), spec.get("terminationGracePeriodSeconds")
+    deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
         why = "must be between 1 and 2147483647, inclusive"
         found.append(errors.invalid(f"{path}.activeDeadlineSeconds", deadline, why))
-    if grace is not None and grace < 0:
-        found.append(errors.invalid(f"{path}.terminationGracePeriodSeconds", grace, _NOT_NEGATIVE))
     return found
+
+
+_IDS = ("runAsUser", "runAsGroup", "fsGroup")
+
+
+def _security(context: Object, path: str) -> list[FieldError]:
+    found = [
+        errors.invalid(f"{path}.{key}", context[key], "must be between 0 and 2147483647, inclusive")
+        for key in _IDS
+        if context.get(key) is not None and not 0 <= context[key] <= 2**31 - 1
+    ]
+    profile = context.get("seccompProfile")
+    if profile is not None:
+        kind, local = profile.get("type") or "", profile.get("localhostProfile")
+        if kind == "Localhost" and not local:
+            words = "must be set when seccomp type is Localhost"
+            found.append(errors.required(f"{path}.seccompProfile.localhostProfile", words))
+        elif kind != "Localhost" and local is not None:
+            words = "can only be set when seccomp type is Localhost"
+            found.append(errors.invalid(f"{path}.seccompProfile.localhostProfile", local, words))
+        if not kind:
+            found.append(errors.required(f"{path}.seccompProfile.type", "type is required when seccompProfile is set"))
+        elif kind not in _SECCOMP:
+            found.append(errors.not_supported(f"{path}.seccompProfile.type", kind, _SECCOMP))
+    if context.get("privileged") and context.get("allowPrivilegeEscalation") is False:
+        members = "capabilities privileged seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot "
+        members += "readOnlyRootFilesystem allowPrivilegeEscalation procMount seccompProfile appArmorProfile"
+        shown = {
+            ("SELinuxOptions" if key == "seLinuxOptions" else key[0].upper() + key[1:]): context.get(key)
+            for key in members.split()
+        }
+        why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+        found.append(errors.invalid(path, shown, why))
+    return found
+
+
+_SECCOMP = ("Localhost", "RuntimeDefault", "Unconfined")
 
 
 def _one_of(path: str, value: Any, allowed: Collection[str]) -> FieldError:
@@ -150,6 +204,11 @@ def _container(container: Object, path: str, names: set[str], volumes: set[Any])
         handler = (container.get("lifecycle") or {}).get(key)
         if handler is not None and not any(one in handler for one in ("exec", "httpGet", "tcpSocket", "sleep")):
             found.append(errors.required(f"{path}.lifecycle.{key}", "must specify a handler type"))
+    found += _security(container.get("securityContext") or {}, f"{path}.securityContext")
+    probe = container.get("readinessProbe") or {}
+    if probe.get("terminationGracePeriodSeconds") is not None:
+        where, why = f"{path}.readinessProbe.terminationGracePeriodSeconds", "must not be set for readinessProbes"
+        found.append(errors.invalid(where, probe["terminationGracePeriodSeconds"], why))
     return found + resource_errors(container.get("resources") or {}, f"{path}.resources")
 
 
@@ -175,6 +234,16 @@ def _ports(ports: Any, path: str) -> list[FieldError]:
         if port.get("protocol") not in _PROTOCOLS:
             found.append(_one_of(f"{here}.protocol", port.get("protocol"), _PROTOCOLS))
     return found
+
+
+_FIELD = re.compile(
+    r"metadata\.(name|namespace|uid|labels\['[^']+'\]|annotations\['[^']+'\])"
+    r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?|phase)"
+)
+_RESOURCES = tuple(
+    f"{side}.{name}" for side in ("limits", "requests") for name in ("cpu", "ephemeral-storage", "memory")
+)
+_RESOURCE = re.compile(r"(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-.+)")
 
 
 def _environment(container: Object, path: str) -> list[FieldError]:
@@ -213,16 +282,28 @@ def _environment(container: Object, path: str) -> list[FieldError]:
         field = source.get("fieldRef")
         if field is not None and not field.get("fieldPath"):
             found.append(errors.required(f"{here}.valueFrom.fieldRef.fieldPath"))
-    for index, one in enumerate(container.get("envFrom") or ()):
+        elif field is not None and not _FIELD.fullmatch(field["fieldPath"]):
+            why = f"error converting fieldPath: field label not supported: {field['fieldPath']}"
+            found.append(errors.invalid(f"{here}.valueFrom.fieldRef.fieldPath", field["fieldPath"], why))
+        resource = source.get("resourceFieldRef")
+        if resource is not None and not _RESOURCE.fullmatch(resource.get("resource") or ""):
+            given_resource = resource.get("resource") or ""
+            found.append(
+                errors.not_supported(f"{here}.valueFrom.resourceFieldRef.resource", given_resource, _RESOURCES)
+                if given_resource
+                else errors.required(f"{here}.valueFrom.resourceFieldRef.resource")
+            )
+    for one in container.get("envFrom") or ():
         if one.get("configMapRef") is None and one.get("secretRef") is None:
             why = "must specify one of: `configMapRef` or `secretRef`"
-            found.append(errors.invalid(f"{path}.envFrom[{index}]", "", why))
+            found.append(errors.invalid(f"{path}.envFrom", "", why))
     return found
 
 
 def _mount(mount: Object, path: str, volumes: set[Any], seen: set[str]) -> list[FieldError]:
     found: list[FieldError] = []
     name, place = mount.get("name") or "", mount.get("mountPath") or ""
+    mounts = path.rpartition("[")[0]
     if not name:
         found.append(errors.required(f"{path}.name"))
     if name not in volumes:
@@ -234,9 +315,9 @@ def _mount(mount: Object, path: str, volumes: set[Any], seen: set[str]) -> list[
     seen.add(place)
     inside = mount.get("subPath") or ""
     if inside.startswith("/"):
-        found.append(errors.invalid(f"{path}.subPath", inside, "must be a relative path"))
+        found.append(errors.invalid(f"{mounts}.subPath", inside, "must be a relative path"))
     if ".." in inside.split("/"):
-        found.append(errors.invalid(f"{path}.subPath", inside, "must not contain '..'"))
+        found.append(errors.invalid(f"{mounts}.subPath", inside, "must not contain '..'"))
     return found
 
 
@@ -267,10 +348,21 @@ def _port_reference(port: Any, path: str) -> list[FieldError]:
     return []
 
 
+_COMPUTE = ("cpu", "memory", "ephemeral-storage")
+
+
 def resource_errors(resources: Object, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for key, amounts in (("limits", limits), ("requests", requests)):
+        for name, amount in amounts.items():
+            here = f"{path}.{key}[{name}]"
+            if "/" in name:
+                if quantities.value(amount).denominator != 1:
+                    found.append(errors.invalid(here, amount, "must be an integer"))
+            elif name not in _COMPUTE and not name.startswith("hugepages-"):
+                found.append(errors.invalid(here, name, "must be a standard resource type or fully qualified"))
+                found.append(errors.invalid(here, name, "must be a standard resource for containers"))
         found += [
             errors.invalid(f"{path}.{key}[{name}]", amount, _NOT_NEGATIVE)
             for name, amount in amounts.items()
@@ -317,6 +409,17 @@ _SOURCES = (
 """The order in which a volume's sources are looked at."""
 
 
+def _inside(place: str, path: str) -> list[FieldError]:
+    """A path in a volume that does not lead out of it."""
+    if not place:
+        return [errors.required(path)]
+    if place.startswith("/"):
+        return [errors.invalid(path, place, "must be a relative path")]
+    if ".." in place.split("/"):
+        return [errors.invalid(path, place, "must not contain '..'")]
+    return []
+
+
 def _volumes(volumes: Any, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     names: set[str] = set()
@@ -328,6 +431,9 @@ def _volumes(volumes: Any, path: str) -> list[FieldError]:
         if not sources:
             found.append(errors.required(here, "must specify a volume type"))
         found += [errors.forbidden(f"{here}.{key}", "may not specify more than 1 volume type") for key in sources[1:]]
+        for key in ("configMap", "secret"):
+            for at, item in enumerate((volume.get(key) or {}).get("items") or ()):
+                found += _inside(item.get("path") or "", f"{here}.{key}.items[{at}].path")
         for key, member in _SOURCES_BY_NAME.items():
             if volume.get(key) is not None and not volume[key].get(member):
                 found.append(errors.required(f"{here}.{key}.{member}"))

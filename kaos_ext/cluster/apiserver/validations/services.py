@@ -9,6 +9,8 @@ from kaos_ext.cluster.apiserver.schema import errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
 from kaos_ext.cluster.apiserver.schema.names import dns_label_errors, dns_subdomain_errors, port_name_errors
 from kaos_ext.cluster.apiserver.validations.metadata import label_errors
+from kaos_ext.cluster.apiserver.validations.networking import CIDR, network
+from kaos_ext.cluster.apiserver.validations.placement import ADDRESS, is_address
 
 Object = dict[str, Any]
 
@@ -44,13 +46,51 @@ def service_errors(new: Object, old: Object | None) -> list[FieldError]:
         found += _service_port(port, f"spec.ports[{index}]", len(ports) > 1, kind, names)
         key = (port.get("protocol", ""), port.get("port", 0))
         if key in taken:
-            shown = {"protocol": key[0], "port": key[1], "targetPort": 0}
+            shown = {
+                "Name": "",
+                "Protocol": key[0],
+                "AppProtocol": None,
+                "Port": key[1],
+                "TargetPort": 0,
+                "NodePort": 0,
+            }
             found.append(errors.duplicate(f"spec.ports[{index}]", shown))
         taken.add(key)
     found += label_errors(spec.get("selector"), "spec.selector")
+    found += _traffic(spec, kind)
     if spec.get("sessionAffinity") not in _AFFINITIES:
         found.append(errors.not_supported("spec.sessionAffinity", spec.get("sessionAffinity"), _AFFINITIES))
     return found
+
+
+def _traffic(spec: Object, kind: Any) -> list[FieldError]:
+    """Addresses and policies that say where a Service's traffic comes from and goes."""
+    found: list[FieldError] = []
+    for index, one in enumerate(spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])):
+        if one not in ("", "None") and not is_address(one):
+            found.append(errors.invalid(f"spec.clusterIPs[{index}]", one, ADDRESS))
+    for index, one in enumerate(spec.get("externalIPs") or ()):
+        if not is_address(one):
+            found.append(errors.invalid(f"spec.externalIPs[{index}]", one, ADDRESS))
+    for index, one in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        if network(one.strip()) is None:
+            found.append(errors.invalid(f"spec.LoadBalancerSourceRanges[{index}]", one, CIDR))
+    if spec.get("ipFamilyPolicy") == "RequireDualStack" and (spec.get("selector") or spec.get("clusterIP") != "None"):
+        why = "this cluster is not configured for dual-stack services"
+        found.append(errors.invalid("spec.ipFamilyPolicy", "RequireDualStack", why))
+    outside = spec.get("externalTrafficPolicy")
+    if outside and kind not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
+        why = "may only be set for externally-accessible services"
+        found.append(errors.invalid("spec.externalTrafficPolicy", outside, why))
+    elif outside and outside not in _POLICIES:
+        found.append(errors.not_supported("spec.externalTrafficPolicy", outside, _POLICIES))
+    inside = spec.get("internalTrafficPolicy")
+    if inside and inside not in _POLICIES:
+        found.append(errors.not_supported("spec.internalTrafficPolicy", inside, _POLICIES))
+    return found
+
+
+_POLICIES = ("Cluster", "Local")
 
 
 def _address_stays(spec: Object, was: Object) -> list[FieldError]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from kaos_ext.cluster.apiserver.schema import errors
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
-from kaos_ext.cluster.apiserver.schema.names import label_value_errors, qualified_name_errors
 from kaos_ext.cluster.apiserver.selectors import LabelSelector, SelectorError
+from kaos_ext.cluster.apiserver.validations.label_selectors import selector_errors
 from kaos_ext.cluster.apiserver.validations.pods import template_errors
 
 Object = dict[str, Any]
@@ -24,30 +24,6 @@ def not_negative(spec: Object, path: str, *keys: str) -> list[FieldError]:
         for key in keys
         if isinstance(spec.get(key), int) and spec[key] < 0
     ]
-
-
-def selector_errors(selector: Object, path: str) -> list[FieldError]:
-    """A `meta/v1 LabelSelector`."""
-    found: list[FieldError] = []
-    for key, value in (selector.get("matchLabels") or {}).items():
-        found += [errors.invalid(f"{path}.matchLabels", key, why) for why in qualified_name_errors(key)]
-        found += [errors.invalid(f"{path}.matchLabels", value, why) for why in label_value_errors(value)]
-    for index, term in enumerate(selector.get("matchExpressions") or ()):
-        here = f"{path}.matchExpressions[{index}]"
-        operator, values = term.get("operator", ""), term.get("values") or []
-        if operator in ("In", "NotIn"):
-            if not values:
-                why = "must be specified when `operator` is 'In' or 'NotIn'"
-                found.append(errors.required(f"{here}.values", why))
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                found.append(errors.forbidden(f"{here}.values", why))
-        else:
-            found.append(errors.invalid(f"{here}.operator", operator, "not a valid selector operator"))
-        key = term.get("key") or ""
-        found += [errors.invalid(f"{here}.key", key, why) for why in qualified_name_errors(key)]
-    return found
 
 
 def selector_of_template(spec: Object, kind: str) -> list[FieldError]:
@@ -75,7 +51,15 @@ def selector_of_template(spec: Object, kind: str) -> list[FieldError]:
 def _always(spec: Object) -> list[FieldError]:
     policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
     path = "spec.template.spec.restartPolicy"
-    return [] if policy == "Always" else [errors.not_supported(path, policy, ["Always"])]
+    found = [] if policy == "Always" else [errors.not_supported(path, policy, ["Always"])]
+    template = (spec.get("template") or {}).get("spec") or {}
+    if template.get("activeDeadlineSeconds") is not None:
+        words = "activeDeadlineSeconds in ReplicaSet is not Supported"
+        found.append(errors.forbidden("spec.template.spec.activeDeadlineSeconds", words))
+    if template.get("ephemeralContainers"):
+        words = "ephemeral containers not allowed in pod template"
+        found.append(errors.forbidden("spec.template.spec.ephemeralContainers", words))
+    return found
 
 
 def _immutable(new: Object, old: Object | None, *keys: str) -> list[FieldError]:
@@ -100,7 +84,8 @@ def _rolling(spec: Object, member: str, *, daemon: bool = False) -> list[FieldEr
     path = f"spec.{member}"
     allowed = ("OnDelete", "RollingUpdate") if daemon or member == "updateStrategy" else ("Recreate", "RollingUpdate")
     if kind not in allowed:
-        return [errors.not_supported(f"{path}.type", kind, list(allowed))]
+        shown = {"Type": kind, "RollingUpdate": rolling}
+        return [errors.not_supported(path, shown, sorted(allowed, reverse=daemon))]
     if kind == "Recreate" and rolling is not None:
         why = "may not be specified when strategy `type` is 'Recreate'"
         return [errors.forbidden(f"{path}.rollingUpdate", why)]
@@ -118,7 +103,17 @@ def _rolling(spec: Object, member: str, *, daemon: bool = False) -> list[FieldEr
             found.append(errors.invalid(here, value, why))
         elif isinstance(value, int) and value < 0:
             found.append(errors.invalid(here, value, NOT_NEGATIVE))
+        elif isinstance(value, str) and key == "maxUnavailable" and int(value[:-1]) > 100:
+            found.append(errors.invalid(here, value, "must not be greater than 100%"))
     both = [rolling.get(key) for key in ("maxUnavailable", "maxSurge")]
+    if not found and daemon and None not in both:
+        here = f"{path}.rollingUpdate"
+        if all(_amount(value) for value in both):
+            why = "may not be set when maxUnavailable is non-zero"
+            return [errors.invalid(f"{here}.maxSurge", both[1], why)]
+        if not any(_amount(value) for value in both):
+            return [errors.required(f"{here}.maxUnavailable", "cannot be 0 when maxSurge is 0")]
+        return []
     if not found and None not in both and not any(_amount(value) for value in both):
         why = "may not be 0 when `maxSurge` is 0"
         found.append(errors.invalid(f"{path}.rollingUpdate.maxUnavailable", both[0], why))
@@ -153,6 +148,10 @@ def replication_controller_errors(new: Object, old: Object | None) -> list[Field
     if not spec.get("template"):
         return [errors.required("spec.template")]
     found = [] if spec.get("selector") else [errors.required("spec.selector")]
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    if not found and not spec["selector"].items() <= labels.items():
+        why = "`selector` does not match template `labels`"
+        found.append(errors.invalid("spec.template.metadata.labels", labels, why))
     found += template_errors(spec["template"], "spec.template") + _always(spec)
     return found + not_negative(spec, "spec", "replicas", "minReadySeconds")
 
@@ -184,9 +183,18 @@ def stateful_set_errors(new: Object, old: Object | None) -> list[FieldError]:
             errors.invalid(
                 "spec.podManagementPolicy",
                 spec.get("podManagementPolicy"),
-                'must be "OrderedReady" or "Parallel"',
+                "must be 'OrderedReady' or 'Parallel'",
             )
         )
+    partition = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0
+    if partition < 0:
+        found.append(errors.invalid("spec.updateStrategy.rollingUpdate.partition", partition, NOT_NEGATIVE))
+    for key in ("whenDeleted", "whenScaled"):
+        policy = (spec.get("persistentVolumeClaimRetentionPolicy") or {}).get(key)
+        if policy not in ("Retain", "Delete", None):
+            where = f"spec.persistentVolumeClaimRetentionPolicy.{key}"
+            found.append(errors.not_supported(where, policy, ("Retain", "Delete")))
+    found += not_negative(spec.get("ordinals") or {}, "spec.ordinals", "start")
     if old is not None:
         was = old.get("spec") or {}
         if any(spec.get(key) != was.get(key) for key in (spec.keys() | was.keys()) - _STATEFUL_FREE):
@@ -203,6 +211,9 @@ def daemon_set_errors(new: Object, old: Object | None) -> list[FieldError]:
     return found + _immutable(spec, old, "selector")
 
 
+_FAILURE_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+
+
 def _job_spec(spec: Object, path: str) -> list[FieldError]:
     found = not_negative(
         spec,
@@ -213,6 +224,15 @@ def _job_spec(spec: Object, path: str) -> list[FieldError]:
         "backoffLimit",
         "ttlSecondsAfterFinished",
     )
+    if spec.get("completionMode") not in (None, "NonIndexed", "Indexed"):
+        found.append(errors.not_supported(f"{path}.completionMode", spec["completionMode"], ("NonIndexed", "Indexed")))
+    for index, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
+        here = f"{path}.podFailurePolicy.rules[{index}]"
+        if rule.get("action") not in _FAILURE_ACTIONS:
+            found.append(errors.not_supported(f"{here}.action", rule.get("action") or "", _FAILURE_ACTIONS))
+        if not rule.get("onExitCodes") and not rule.get("onPodConditions"):
+            why = "specifying one of OnExitCodes and OnPodConditions is required"
+            found.append(FieldError(here, "FieldValueInvalid", f"Invalid value: {why}"))
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         found.append(errors.required(f"{path}.completions", "when completion mode is Indexed"))
     template = spec.get("template") or {}
