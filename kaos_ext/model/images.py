@@ -37,10 +37,13 @@ MODULES = {
     "operator": "kaos_operator",
 }
 
-WARM = "kaos_ext.runtime.warm"
-"""What our runtimes import. The operator is one process, and nothing would be shared with it."""
-FORKED = frozenset(MODULES) - {"operator"}
-"""Images whose program runs nothing that this installation has not: users' functions see our packages either way."""
+WARM = {
+    "agent": "kaos_ext.runtime.warm",
+    "modelapi": "kaos_ext.runtime.warm",
+    "mcp-python-string": "kaos_ext.runtime.mcp.warm",
+}
+"""What a program's template imports. Users' functions see our packages whether their server is forked or not; the
+operator is one process, and would share nothing."""
 
 
 def node_images() -> dict[str, Any]:
@@ -48,7 +51,7 @@ def node_images() -> dict[str, Any]:
     return {
         "images": {
             f"{REPOSITORY}/{name}": {"command": ["{python}", "-m", module], "args": [], "env": {}}
-            | ({"template": [WARM]} if name in FORKED else {})
+            | ({"template": [WARM[name]]} if name in WARM else {})
             for name, module in MODULES.items()
         }
     }

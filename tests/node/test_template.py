@@ -177,7 +177,7 @@ async def test_what_cannot_be_a_template_is_started_by_exec(supervisor: Supervis
 
 async def test_our_runtimes_are_forked_and_named_by_what_they_are(supervisor: SupervisorClient) -> None:
     env = {"MCP_TOOLS_STRING": "def f() -> int: return 1", "MCP_SERVER_NAME": "tools", "PORT": "0"}
-    process = spec(supervisor.root, "", template=(images.WARM,), **env).to_json()
+    process = spec(supervisor.root, "", template=(images.WARM["mcp-python-string"],), **env).to_json()
     argv = [sys.executable, *images.node_images()["images"]["kaos-ext/mcp-python-string"]["command"][1:]]
     record = await supervisor.start(ProcessSpec.from_json(process | {"argv": argv}))
     assert is_fork(record)
