@@ -133,26 +133,3 @@ async def names_in(database: Path) -> set[str]:
     found = {stored.name for stored in storage.collection("/configmaps").scan("default")}
     await storage.close()
     return found
-
-
-async def test_on_a_full_disk_history_makes_room_for_deletions_and_changes(machine: Machine) -> None:
-    remote = machine.remote
-    for number in range(40):
-        assert (await machine.create(f"old{number}", 20_000))[0] == 201
-    body = {"data": {"x": "z" * 20_000}}
-    for number in range(40):
-        answer = await remote.ask("PATCH", f"{CMS}/old{number}", body, "application/merge-patch+json")
-        assert answer[0] == 200
-    machine.fill()
-    kept = await machine.until_refused("w")
-
-    async def deleted(name: str) -> None:
-        deadline = asyncio.get_running_loop().time() + 10
-        while (await remote.ask("DELETE", f"{CMS}/{name}"))[0] != 200:
-            assert asyncio.get_running_loop().time() < deadline, f"{name} cannot be deleted"
-            await asyncio.sleep(0.05)
-
-    for name in (*(f"old{number}" for number in range(40)), *kept):
-        await deleted(name)
-    assert (await machine.create("in-the-space-of-the-deleted", 20_000))[0] == 201
-    assert machine.flag.exists(), "the disk is as full as before"

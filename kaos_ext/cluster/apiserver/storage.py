@@ -242,8 +242,6 @@ class Storage:
         """Superseded revisions up to this one are gone, or may be."""
         self.crowded = asyncio.Event()
         """So many rows are superseded that a compaction is due."""
-        self._starved = False
-        """Whether the last commit found no space: history then makes room for the present."""
         self.failed = False
         """Whether the last commit failed, and not for want of space."""
 
@@ -325,10 +323,7 @@ class Storage:
         def release(done: asyncio.Future[list[int]]) -> None:
             error = None if done.cancelled() else done.exception()
             # A full disk is no fault of the storage: what is there is served, as by the real one.
-            self._starved = error is not None and is_full(error)
-            self.failed = error is not None and not self._starved
-            if self._starved and self._superseded:
-                self.crowded.set()
+            self.failed = error is not None and not is_full(error)
             self._busy.pop(key, None)
             released.set_result(None)
 
@@ -359,12 +354,8 @@ class Storage:
 
         The mark comes first: a log that has lost rows must know it, one that still has them may think it has not.
         What the rows leave unused is given back to the disk, a little at a time: a commit waits for no more than that.
-        On a full disk all of them go, and what they leave is for the writes to come.
         """
         self.crowded.clear()
-        starved = self._starved
-        if starved:
-            keep = 0
         floor = self.revision - keep if keep is not None else self._floor()
         old = [revision for revision, _ in self._superseded if revision <= floor]
         if not old:
@@ -376,7 +367,7 @@ class Storage:
             await asyncio.to_thread(self.log.trim, f"id IN ({','.join('?' * len(chunk))})", chunk)
         self._superseded = [row for row in self._superseded if row[0] > floor]
         self._superseded_bytes = sum(size for _, size in self._superseded)
-        unused = 0 if starved else self.log.unused_pages
+        unused = self.log.unused_pages
         while unused > UNUSED_PAGES:
             left = await asyncio.to_thread(self.log.shrink, min(256, unused - UNUSED_PAGES))
             if left >= unused:
