@@ -100,6 +100,14 @@ def test_entries_of_the_container_win_over_generated_ones_and_may_come_from_secr
     assert len(names) == len(set(names))
 
 
+def test_secrets_of_the_pod_spec_are_told_as_well(agent: Any, world: Any, of: Any) -> None:
+    secret = {"secretKeyRef": {"name": "keys", "key": "token"}}
+    resource = agent(container={"env": [{"name": "ONE", "valueFrom": secret}]})
+    resource["spec"]["podSpec"] = {"containers": [{"name": "agent", "env": [{"name": "TWO", "valueFrom": secret}]}]}
+    told = of.environment(desired_children(resource, world()))["KAOS_SECRET_VARIABLES"]
+    assert set(told.split(",")) == {"ONE", "TWO"}
+
+
 def test_an_agent_that_loops_keeps_its_events_on_a_claim_and_never_runs_twice(agent: Any, world: Any, of: Any) -> None:
     rendered = render(agent(config=LOOP), world())
     deployment = of.find(rendered.children, "Deployment")

@@ -20,7 +20,6 @@ from kaos_operator.render.telemetry import telemetry_env
 
 NO_EFFECT_YET = (
     "spec.gatewayRoute",
-    "spec.config.telemetry",
     "spec.config.memory.memoryStore",
     "spec.config.memory.scope",
     "spec.config.memory.defaultReadScope",

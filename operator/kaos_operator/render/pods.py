@@ -70,10 +70,19 @@ def override(container: Object, override: Object | None) -> Object:
         if override.get(key):
             result[key] = override[key]
     result["env"] = merge_env(container.get("env", []), override.get("env") or [])
-    result["env"] += env({SECRET_VARIABLES: secret_variables(result["env"])})
     if not result["env"]:
         del result["env"]
     return result
+
+
+def _telling_secrets(pod_spec: Object) -> Object:
+    """The pod with the names of the variables that come from Secrets told to each container, so that it can redact."""
+    containers = []
+    for container in pod_spec.get("containers", []):
+        entries = container.get("env", [])
+        told = env({SECRET_VARIABLES: secret_variables(entries)})
+        containers.append({**container, "env": merge_env(entries, told)} if told else container)
+    return {**pod_spec, "containers": containers}
 
 
 def http_get(path: str, port: int | str = "http") -> Object:
@@ -130,7 +139,7 @@ def deployment(
     """
     kind, name = Kind(resource["kind"]), resource["metadata"]["name"]
     selector = names.labels(kind, name)
-    merged = merge_pod_spec(pod_spec, resource["spec"].get("podSpec") or {})
+    merged = _telling_secrets(merge_pod_spec(pod_spec, resource["spec"].get("podSpec") or {}))
     known = {**digests, **(contents or {})}
     read = sorted((ref, known[ref]) for ref in references(merged) - followed if ref in known)
     annotations = {names.POD_SPEC_HASH: digest(merged)}
