@@ -1,6 +1,6 @@
 """What the loop costs: iterations per second with events and OpenTelemetry on, beside a bare loop in the same run.
 
-    python benchmarks/loop.py [--rounds 3] [--seconds 3] [--pydantic-ai PYTHON] [--events 1000000] [--agents 20]
+    python benchmarks/loop.py [--rounds 3] [--seconds 3] [--pydantic-ai PYTHON] [--events 1000000] [--agents 100]
 
 One iteration is a model call, a tool call and a model call, against the same two servers in other processes.
 
@@ -9,7 +9,7 @@ One iteration is a model call, a tool call and a model call, against the same tw
   pydantic-ai  by the interpreter of an environment that has pydantic-ai and mcp; left out, and said so, without one
 
 Then: one append, a live tail of ten readers at 100 events/s, the last page of a long log, the next step after kill -9,
-and resident agents side by side. Ratios are medians over rounds.
+and resident agents on a real cluster (density.py). Ratios are medians over rounds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import statistics
@@ -141,7 +142,9 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
 
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Drop()))
-    telemetry = Telemetry(provider.get_tracer("bench"), MeterProvider().get_meter("bench"), (provider,))
+    telemetry = Telemetry(
+        provider.get_tracer("bench"), MeterProvider().get_meter("bench"), (provider,), logging.NullHandler()
+    )
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Log.open(Path(folder) / "events.db", SCHEMA, sync=Sync.NORMAL, auto_checkpoint=False))
         spans = Spans(telemetry, "a", "m")
@@ -149,7 +152,7 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
         trace.use(spans.headers)
         async with aiohttp.ClientSession() as session:
             settings = Settings("a", goal="Use the echo tool", model="m")
-            tools = ToolBox([McpServer(session, "echo", mcp)])
+            tools = ToolBox([McpServer("echo", mcp)])
             stopping = asyncio.Event()
             equipment = Equipment(journal, OpenAIModel(session, model, "m", ToolCallMode.AUTO), tools, "")
             service = AgentService(settings, equipment, stopping)
@@ -322,35 +325,12 @@ def resumes(rounds: int = 5) -> dict[str, float]:
     return {"p50_seconds": statistics.median(took[1:]), "worst_seconds": max(took[1:])}
 
 
-def density(count: int, seconds: float = 10.0) -> dict[str, float]:
-    """Agents started by exec, each its own process; lateness is a start after the time that was announced for it."""
-    import psutil
+def density(count: int, seconds: float, by_exec: bool) -> dict[str, Any]:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from density import density as measured  # a page of its own: it needs a whole cluster
 
-    from kaos_ext.model.events import seconds_of
-
-    env = {"AUTONOMOUS_GOAL": "go", "DEBUG_MOCK_RESPONSES": '["x"]', "AUTONOMOUS_INTERVAL_SECONDS": "1"}
-    agents = [agent(env | {"AGENT_NAME": f"a{n}"}) for n in range(count)]
-    try:
-        time.sleep(seconds)
-        late = []
-        for _, url in agents:
-            due = 0.0
-            for event in get(f"{url}/memory/events?type=iteration_started,iteration_finished&since=0&limit=1000")[
-                "events"
-            ]:
-                if event["event_type"] == "iteration_finished":
-                    due = seconds_of(event["content"]["next_at"])
-                elif due:
-                    late.append(1000 * (seconds_of(event["timestamp"]) - due))
-        pss = sum(psutil.Process(process.pid).memory_full_info().pss for process, _ in agents)
-        return {"agents": float(count), "late_p99_ms": percentile(late, 0.99), "pss_mb_each": pss / count / 1e6}
-    finally:
-        for process, _ in agents:
-            process.kill()
-        for process, _ in agents:
-            process.wait()
-            assert process.stderr is not None
-            process.stderr.close()
+    found: dict[str, Any] = measured(count, seconds, by_exec=by_exec)
+    return found
 
 
 def compare(rounds: int, seconds: float, pai: str | None) -> dict[str, Any]:
@@ -389,7 +369,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--agents", type=int, default=20)
+    parser.add_argument("--agents", type=int, default=100)
+    parser.add_argument("--exec", action="store_true", help="density: pods by exec instead of fork")
     parser.add_argument("--pydantic-ai", metavar="PYTHON")
     parser.add_argument("--only", choices=["loop", "append", "page", "tail", "resume", "density"])
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -409,7 +390,7 @@ def main() -> None:
         "tail": lambda: asyncio.run(tails()),
         "page": lambda: pages(given.events),
         "resume": resumes,
-        "density": lambda: density(given.agents),
+        "density": lambda: density(given.agents, 20.0, given.exec),
     }
     for name, part in parts.items():
         if given.only in (None, name):

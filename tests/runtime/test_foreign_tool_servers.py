@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -24,13 +23,12 @@ async def serving(handler: Handler) -> AsyncIterator[McpServer]:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        server = McpServer(session, "s", f"http://127.0.0.1:{runner.addresses[0][1]}")
-        try:
-            yield server
-        finally:
-            await server.close()
-            await runner.cleanup()
+    server = McpServer("s", f"http://127.0.0.1:{runner.addresses[0][1]}")
+    try:
+        yield server
+    finally:
+        await server.close()
+        await runner.cleanup()
 
 
 class HandshakeServer:
@@ -132,11 +130,10 @@ async def test_errors_say_whether_the_call_can_have_taken_effect() -> None:
 
 
 async def test_a_server_that_is_not_there_was_certainly_not_called() -> None:
-    async with aiohttp.ClientSession() as session:
-        server = McpServer(session, "gone", "http://127.0.0.1:9")
-        with pytest.raises(ToolError, match="gone does not answer") as raised:
-            await server.call("t", {})
-        assert raised.value.uncertain is False
+    server = McpServer("gone", "http://127.0.0.1:9")
+    with pytest.raises(ToolError, match="gone does not answer") as raised:
+        await server.call("t", {})
+    assert raised.value.uncertain is False
 
 
 async def test_tools_of_one_name_on_two_servers_both_have_one() -> None:

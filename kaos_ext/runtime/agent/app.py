@@ -18,7 +18,7 @@ from kaos_ext.model.errors import KaosError, UsageError
 from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.mcp import McpServer
-from kaos_ext.runtime.agent.model import Answer, MockModel, Model, ModelError, OnText, Question
+from kaos_ext.runtime.agent.model import Answer, Closes, MockModel, Model, ModelError, OnText, Question
 from kaos_ext.runtime.agent.reporter import Reporter
 from kaos_ext.runtime.agent.runner import Equipment
 from kaos_ext.runtime.agent.service import AgentService
@@ -87,8 +87,9 @@ async def _telemetry(export: Export | None, settings: Settings, journal: Journal
 
 async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Journal, make_model: MakeModel) -> None:
     async with aiohttp.ClientSession(trust_env=False) as session:
-        servers = [McpServer(session, name, url) for name, url in settings.mcp_servers]
-        equipment = Equipment(journal, make_model(settings, session), ToolBox(servers), settings.instructions)
+        servers = [McpServer(name, url) for name, url in settings.mcp_servers]
+        model = make_model(settings, session)
+        equipment = Equipment(journal, model, ToolBox(servers), settings.instructions)
         equipment = replace(equipment, price=settings.budget.price(settings.model))
         service = AgentService(settings, equipment, shell.stopping)
         service.resume_tasks()
@@ -112,6 +113,8 @@ async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Jou
         await shell.close()
         for server in servers:
             await server.close()
+        if isinstance(model, Closes):
+            await model.close()
 
 
 async def _forget(shell: Shell, journal: Journal) -> None:

@@ -13,11 +13,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
+from yarl import URL
 
 from kaos_ext import __version__
 from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.tools import Tool, ToolError
+from kaos_ext.runtime.agent.wire import BrokenOff, TooLate, Wire
 
 REVISION = "2026-07-28"
 LIST_SECONDS = 5.0
@@ -32,10 +33,11 @@ class _Legacy(Exception):
 class McpServer:
     """One MCP server by its base URL (`/mcp` is added)."""
 
-    def __init__(self, session: aiohttp.ClientSession, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str) -> None:
         self.name = name
         self._url = url if url.endswith("/mcp") else f"{url}/mcp"
-        self._session = session
+        self._at = URL(self._url)
+        self._wire = Wire()
         self._ids = itertools.count(1)
         self._sdk: SdkSession | None = None
         self._direct_works = False
@@ -61,6 +63,7 @@ class McpServer:
         return text
 
     async def close(self) -> None:
+        self._wire.close()
         if self._sdk is not None:
             await self._sdk.close()
 
@@ -89,20 +92,16 @@ class McpServer:
         }
         if named:
             headers["MCP-Name"] = named
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(5.0, seconds))
-        sent = False
         try:
-            async with self._session.post(self._url, json=body, headers=headers, timeout=timeout) as response:
-                sent = True
-                status, reply = response.status, _reply(await response.read())
-        except aiohttp.ClientConnectorError as error:
-            raise ToolError(f"MCP server {self.name} does not answer: {error.os_error.strerror or error}") from error
-        except TimeoutError as error:
+            answered = await self._wire.post(self._at, json.dumps(body).encode(), headers, seconds=seconds)
+        except TooLate as error:
             raise ToolError(f"MCP server {self.name} took longer than {seconds:g} s", uncertain=True) from error
-        except (aiohttp.ClientError, OSError) as error:
-            what = "broke off its answer" if sent else "closed the connection"
+        except BrokenOff as error:
+            what = "broke off its answer" if error.began else "did not answer"
             raise ToolError(f"MCP server {self.name} {what}: {error}", uncertain=True) from error
-        return self._result(status, reply)
+        except OSError as error:
+            raise ToolError(f"MCP server {self.name} does not answer: {error}") from error
+        return self._result(answered.status, _reply(answered.body))
 
     def _result(self, status: int, reply: dict[str, Any] | None) -> dict[str, Any]:
         error = (reply or {}).get("error")

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kaos_ext.loop import Message
 from kaos_ext.model.errors import KaosError
@@ -72,6 +72,13 @@ class Answer:
 
 class Model(Protocol):
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer: ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A model that keeps connections open."""
+
+    async def close(self) -> None: ...
 
 
 class MockModel:

@@ -10,13 +10,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from kaos_ext.loop import Message
 from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question, call_of, calls_in_text, numbered
 from kaos_ext.runtime.agent.settings import ToolCallMode
 from kaos_ext.runtime.agent.tools import Tool
+from kaos_ext.runtime.agent.wire import BrokenOff, Wire
 
+HEADERS = {"Authorization": "Bearer not-needed"}
 SILENCE_SECONDS = 300.0
 """The longest a model may say nothing; a whole answer may take longer when it streams."""
 
@@ -30,7 +33,9 @@ class OpenAIModel:
     def __init__(self, session: aiohttp.ClientSession, url: str, model: str, mode: ToolCallMode) -> None:
         base = url.rstrip("/")
         self._url = f"{base if base.endswith('/v1') else base + '/v1'}/chat/completions"
+        self._at = URL(self._url)
         self._session = session
+        self._wire = Wire()
         self._model = model
         self._mode = mode
 
@@ -52,8 +57,7 @@ class OpenAIModel:
         return body
 
     async def _whole(self, body: Mapping[str, Any]) -> Answer:
-        async with self._post(body) as response:
-            raw = await response.read()
+        raw = await self._answered(body)
         # Nothing about an answer is taken for granted: every other shape is one error, with what came.
         try:
             reply = json.loads(raw)
@@ -61,6 +65,24 @@ class OpenAIModel:
             return self._answer(_content(message.get("content")), _native_calls(message.get("tool_calls")), reply)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"the model's answer is no chat completion: {_beginning(raw)}", billed=True) from error
+
+    async def _answered(self, body: Mapping[str, Any]) -> bytes:
+        sent, headers = json.dumps(body).encode(), {**HEADERS, **trace.headers()}
+        try:
+            answered = await self._wire.post(self._at, sent, headers, seconds=SILENCE_SECONDS)
+        except BrokenOff as error:
+            if error.began:
+                raise ModelError(f"the model's answer broke off: {error}", billed=True) from error
+            raise ModelError(f"the model server at {self._url} does not answer: {error}") from error
+        except OSError as error:
+            raise ModelError(f"the model server at {self._url} does not answer: {_reason(error)}") from error
+        if answered.status != 200:
+            text = answered.body.decode("utf-8", "replace")
+            raise _refused(answered.status, text, answered.headers.get("retry-after", ""))
+        return answered.body
+
+    async def close(self) -> None:
+        self._wire.close()
 
     async def _streamed(self, body: Mapping[str, Any], on_text: OnText) -> Answer:
         text: list[str] = []
@@ -100,7 +122,7 @@ class _Post:
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS)
-        headers = {"Authorization": "Bearer not-needed", **trace.headers()}
+        headers = {**HEADERS, **trace.headers()}
         try:
             self._response = await self._session.post(self._url, json=self._body, headers=headers, timeout=timeout)
             if self._response.status == 200:
@@ -109,9 +131,7 @@ class _Post:
             self._response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ModelError(f"the model server at {self._url} does not answer: {_reason(error)}") from error
-        status, after = self._response.status, _retry_after(self._response.headers.get("Retry-After", ""))
-        asked = f" (asked to wait {after:g} s)" if after else ""
-        raise ModelError(f"the model server answered {status}: {_error_text(text)}{asked}", retry_after=after)
+        raise _refused(self._response.status, text, self._response.headers.get("Retry-After", ""))
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._response.close() if error else self._response.release()
@@ -220,6 +240,12 @@ def _in_strings(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict
 def _declared(tool: Tool) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
     return {"type": "function", "function": function}
+
+
+def _refused(status: int, text: str, retry_after: str) -> ModelError:
+    after = _retry_after(retry_after)
+    asked = f" (asked to wait {after:g} s)" if after else ""
+    return ModelError(f"the model server answered {status}: {_error_text(text)}{asked}", retry_after=after)
 
 
 def _error_text(body: Any) -> str:
