@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from kaos_ext.model.errors import KaosError
 from kaos_ext.model.names import Kind
 from kaos_operator.api import Api
 from kaos_operator.children import Children
+from kaos_operator.quota import Quota
 from kaos_operator.render import Rendered, render
 from kaos_operator.render.context import failed
 from kaos_operator.render.dependencies import references as agent_references
@@ -55,6 +57,7 @@ class Reconciler:
         self._asking: dict[Key, asyncio.Task[None]] = {}
         self._told: dict[Key, dict[str, str]] = {}
         """Conditions that agents report of themselves, as they were last seen."""
+        self._quota = Quota(time.monotonic)
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
@@ -195,6 +198,8 @@ class Reconciler:
 
     async def _event(self, resource: Object, type_: str, reason: str, message: str) -> None:
         metadata, now = resource["metadata"], self._now()
+        if not self._quota.take(_of(resource["kind"], metadata["namespace"], metadata["name"])):
+            return
         event = {
             "apiVersion": "v1",
             "kind": "Event",
@@ -266,6 +271,11 @@ class Reconciler:
         self._reads.pop(key, None)
         self._tools.pop(key, None)
         self._told.pop(key, None)
+        self._quota.forget(_of(key.kind, key.namespace, key.name))
+
+
+def _of(kind: str, namespace: str, name: str) -> str:
+    return f"{kind}/{namespace}/{name}"
 
 
 def _permanent(error: ApiError) -> bool:

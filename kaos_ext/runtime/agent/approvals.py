@@ -1,7 +1,8 @@
 """Approvals over HTTP: which tool calls wait for a person, and the person's decision.
 
 `GET /approvals` lists them; `POST /approvals` with `{"decision": "approve" | "decline", "id", "run", "reason", "by"}`
-decides one (`id` and `run` may be left out while only one waits). The decision is on record when the answer is sent.
+decides one (`id` and `run` may be left out while only one waits; an id names this very question, as the call's own id
+may come again in the next iteration). The decision is on record when the answer is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class ApprovalDesk:
         self._redactor = redactor
 
     async def waiting(self, request: web.Request) -> web.Response:
-        listed = [self._told(run, call) for run, call in self._service.waiting()]
+        listed = [self._told(run, call, self._service.approval_id(run, call)) for run, call in self._service.waiting()]
         return web.json_response({"agent": self._service.settings.name, "approvals": listed, "total": len(listed)})
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -35,9 +36,10 @@ class ApprovalDesk:
         decision = body.get("decision") if isinstance(body, dict) else None
         if decision not in DECISIONS:
             return _refused(400, "decision must be approve or decline")
+        id = str(body.get("id") or "")
         try:
             run, call = self._service.answer(
-                str(body.get("id") or ""),
+                id,
                 run=str(body.get("run") or ""),
                 granted=DECISIONS[decision],
                 by=str(body.get("by") or ""),
@@ -47,10 +49,10 @@ class ApprovalDesk:
             return _refused(404, str(error))
         except ConflictError as error:
             return _refused(409, str(error))
-        return web.json_response({**self._told(run, call), "decision": decision})
+        return web.json_response({**self._told(run, call, id or call.id), "decision": decision})
 
-    def _told(self, run: str, call: Waiting) -> dict[str, Any]:
-        told: dict[str, Any] = self._redactor.value({"run": run, **call.to_json()})
+    def _told(self, run: str, call: Waiting, id: str) -> dict[str, Any]:
+        told: dict[str, Any] = self._redactor.value({"run": run, **call.to_json(), "id": id, "call_id": call.id})
         return told
 
 

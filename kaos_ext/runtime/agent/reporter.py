@@ -1,6 +1,6 @@
 """The agent tells its own Agent how its loop is doing: `status.loop` and the conditions that are its own.
 
-    journal grows ──▶ state ──▶ at once when the state or a condition turned, else at most every EVERY_SECONDS
+    journal grows ──▶ state ──▶ at once when the state or a condition turned, else at most every EVERY_SECONDS (`Pace`)
 
 One small HTTPS request with the pod's ServiceAccount, whose only right is the status of this one Agent. Server-side
 apply keeps what the operator writes there. A server that is away or refuses costs a log line, never an iteration.
@@ -33,6 +33,8 @@ from kaos_ext.runtime.secrets import Redactor
 EVERY_SECONDS = 5.0
 TOGETHER_SECONDS = 0.1
 """Changes of such a moment are one report."""
+TURNS = 5
+"""So many turns of the state are told at once."""
 PATIENCE_SECONDS = 5.0
 LAST_SECONDS = 1.0
 MANAGER = "kaos-agent"
@@ -93,6 +95,37 @@ def loop_status(service: AgentService) -> dict[str, Any]:
     return {key: value for key, value in status.items() if value is not None}
 
 
+class Pace:
+    """When the next report is due: at once when the state turned, else at most every EVERY_SECONDS.
+
+    A state that turns all the time is no different from one that does not: TURNS at once, then one every EVERY_SECONDS.
+    A report that was refused is tried again after EVERY_SECONDS, whatever turned meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._told: str | None = None
+        self._at = self._not_before = float("-inf")
+        self._turns, self._counted_at = float(TURNS), 0.0
+
+    def due(self, mark: str, *, grown: bool, now: float) -> float | None:
+        """The time of the next report, as things stand; None when there is nothing to say."""
+        if mark != self._told:
+            turns = self._left(now)
+            return max(self._not_before, now if turns >= 1 else now + (1 - turns) * EVERY_SECONDS)
+        return max(self._not_before, self._at + EVERY_SECONDS) if grown else None
+
+    def reported(self, mark: str, now: float) -> None:
+        if self._told is not None:
+            self._turns, self._counted_at = max(0.0, self._left(now) - 1), now
+        self._told, self._at = mark, now
+
+    def refused(self, now: float) -> None:
+        self._not_before = now + EVERY_SECONDS
+
+    def _left(self, now: float) -> float:
+        return min(float(TURNS), self._turns + max(0.0, now - self._counted_at) / EVERY_SECONDS)
+
+
 class Reporter:
     def __init__(self, service: AgentService, session: aiohttp.ClientSession, stopping: asyncio.Event) -> None:
         self._service, self._session, self._stopping = service, session, stopping
@@ -105,7 +138,7 @@ class Reporter:
         self._trouble = ""
 
     async def run(self) -> None:
-        """Report until the process is to stop, then once more."""
+        """Report until the process is to stop."""
         try:
             self._connect()
         except KaosError as error:
@@ -113,43 +146,45 @@ class Reporter:
             return
         grown = asyncio.Event()
         stop = self._service.journal.on_append(grown.set)
-        waits = [asyncio.ensure_future(self._stopping.wait())]
-        told, at = "", -EVERY_SECONDS
+        pace = Pace()
         try:
             while not self._stopping.is_set():
-                grown.clear()
                 mark, now = self._mark(), time.monotonic()
-                if mark != told or now - at >= EVERY_SECONDS:
+                due = pace.due(mark, grown=grown.is_set(), now=now)
+                if due is not None and due <= now:
+                    grown.clear()  # What happens during the report is for the next one.
                     if await self._report(PATIENCE_SECONDS):
-                        told = mark
-                    at = time.monotonic()
-                growing = asyncio.ensure_future(grown.wait())
-                await asyncio.wait([growing, *waits], return_when=asyncio.FIRST_COMPLETED)
-                growing.cancel()
-                late = 0.0 if self._mark() != told else max(0.0, at + EVERY_SECONDS - time.monotonic())
-                await self._rest(grown, late, told)
+                        pace.reported(mark, now)
+                    else:
+                        grown.set()
+                        pace.refused(time.monotonic())
+                    await self._rest(TOGETHER_SECONDS)
+                elif due is None:
+                    await self._until(grown)
+                else:
+                    # The state may turn meanwhile, which is worth a look but not one at every event.
+                    await self._rest(min(due - now, TOGETHER_SECONDS))
         finally:
             stop()
+
+    async def _until(self, grown: asyncio.Event) -> None:
+        """Until something happens, and what happens with it."""
+        waits = [asyncio.ensure_future(grown.wait()), asyncio.ensure_future(self._stopping.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             for wait in waits:
                 wait.cancel()
+        await self._rest(TOGETHER_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def last(self) -> None:
         """How the agent stands at its end."""
         if self._server:
             await self._report(LAST_SECONDS)
-
-    async def _rest(self, grown: asyncio.Event, seconds: float, told: str) -> None:
-        """Until the next report is due, or the state turns."""
-        until = time.monotonic() + seconds
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), TOGETHER_SECONDS)
-            left = until - time.monotonic()
-            if self._stopping.is_set() or left <= 0 or self._mark() != told:
-                return
-            grown.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(grown.wait(), left)
 
     def _mark(self) -> str:
         """What is worth a report at once when it changes: running and waiting take turns all the time."""

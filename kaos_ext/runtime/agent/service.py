@@ -171,9 +171,17 @@ class AgentService:
         """The tool calls that wait for a person, with the run each belongs to."""
         return [(name, call) for name, (run, _) in self._runs.items() for call in run.state.status.approvals]
 
+    def approval_id(self, run: str, call: Waiting) -> str:
+        """Names one question: models give the same id to a call of every iteration, and the answer may come late."""
+        return f"{self._runs[run][0].state.status.iteration}-{call.id}"
+
     def answer(self, id: str, *, run: str = "", granted: bool, by: str, reason: str) -> tuple[str, Waiting]:
         """Approve or decline a call that waits; without an id the only one there is."""
-        found = [(name, call) for name, call in self.waiting() if id in ("", call.id) and run in ("", name)]
+        found = [
+            (name, call)
+            for name, call in self.waiting()
+            if id in ("", call.id, self.approval_id(name, call)) and run in ("", name)
+        ]
         if not found:
             raise NotFoundError(f"no tool call {id} waits for approval" if id else "no tool call waits for approval")
         if len(found) > 1:
