@@ -29,21 +29,9 @@ def prepare(connection: sqlite3.Connection, path: Path, version: int, upgrades: 
     if found is None:
         connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
         return
-    if found > version:
-        writer = _meta(connection, "written_by")
-        by = f", written by kaos {writer}" if writer else ""
-        raise FormatError(
-            f"{path} has format {found}{by}; this is kaos {__version__}, which knows formats up to {version}",
-            hint=f"use kaos {writer or 'of the version that wrote it'} or a later one: pip install --upgrade kaos-ext",
-        )
+    _refuse_unknown(connection, path, found, version, upgrades)
     if found == version:
         return
-    missing = [step for step in range(found, version) if step not in upgrades]
-    if missing:
-        raise FormatError(
-            f"{path} has format {found}, too old for kaos {__version__} (format {version})",
-            hint=f"open it once with a kaos between: none of this one's steps starts at format {missing[0]}",
-        )
     try:
         keep_copy(connection, path.with_name(f"{path.name}.v{found}"))
         _make_shrinkable(connection)
@@ -58,8 +46,33 @@ def prepare(connection: sqlite3.Connection, path: Path, version: int, upgrades: 
             connection.execute("ROLLBACK")
         raise StoreError(
             f"{path} could not be brought from format {found} to {version}: {error}",
-            hint="nothing of it was changed: free some space on its disk, then start again",
+            hint="nothing of it was changed; it needs as much free space as the file has, then start again",
         ) from error
+
+
+def _refuse_unknown(connection: sqlite3.Connection, path: Path, found: int, version: int, upgrades: Upgrades) -> None:
+    """FormatError when the file is of a format that cannot be brought to this version's."""
+    if found > version:
+        writer = _meta(connection, "written_by")
+        by = f", written by kaos {writer}" if writer else ""
+        raise FormatError(
+            f"{path} has format {found}{by}; this is kaos {__version__}, which knows formats up to {version}",
+            hint=f"use kaos {writer or 'of the version that wrote it'} or a later one: pip install --upgrade kaos-ext",
+        )
+    missing = [step for step in range(found, version) if step not in upgrades]
+    if missing:
+        raise FormatError(
+            f"{path} has format {found}, too old for kaos {__version__} (format {version})",
+            hint=f"open it once with a kaos between: none of this one's steps starts at format {missing[0]}",
+        )
+
+
+def check_format(connection: sqlite3.Connection, path: Path, version: int, upgrades: Upgrades) -> None:
+    """Whether a program of this version could open the log; FormatError, or sqlite3.DatabaseError when it is none."""
+    found = found_version(connection)
+    if found is None:
+        raise sqlite3.DatabaseError("it is empty")
+    _refuse_unknown(connection, path, found, version, upgrades)
 
 
 def found_version(connection: sqlite3.Connection) -> int | None:

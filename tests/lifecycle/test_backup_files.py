@@ -349,6 +349,18 @@ def test_a_backup_of_a_later_version_is_refused_and_both_are_named(saved: Path, 
         assert word in said
 
 
+def test_a_store_of_a_later_version_is_refused_before_it_is_a_cluster(
+    cluster: ClusterConfig, home: Path, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(cluster.database)) as opened:
+        opened.execute("UPDATE meta SET value = '9' WHERE key = 'schema_version'")
+        opened.execute("UPDATE meta SET value = '9.9' WHERE key = 'written_by'")
+        opened.commit()
+    save(cluster, tmp_path / "a")
+    said = refused(tmp_path / "a", home, "format 9, written by kaos 9.9")
+    assert f"kaos {__version__}" in said
+
+
 def test_a_cluster_that_never_ran_is_not_saved(home: Path, tmp_path: Path) -> None:
     root = private_folder(home / "clusters" / "new")
     with pytest.raises(KaosError, match="never run"):

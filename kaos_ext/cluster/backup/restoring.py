@@ -243,10 +243,14 @@ def _write(path: Path, content: IO[bytes], entry: tarfile.TarInfo) -> tuple[int,
 
 
 def _check_store(file: Path, store: Path) -> None:
+    from kaos_ext.cluster.apiserver.storage import LOG_SCHEMA
+    from kaos_ext.store.upgrade import check_format
+
     try:
         with contextlib.closing(sqlite3.connect(f"file:{store}?mode=rw", uri=True)) as opened:
             (sound,) = opened.execute("PRAGMA integrity_check(1)").fetchone()
             opened.execute("SELECT count(*) FROM log").fetchone()
+            check_format(opened, file, LOG_SCHEMA.version, LOG_SCHEMA.upgrades)
     except sqlite3.Error as error:
         raise NotABackup(file, f"its store is damaged ({error})") from None
     if sound != "ok":
