@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from kaos_ext.model.budget import Amounts, Budget, PriceUnknownError, Resource, 
 from kaos_ext.model.errors import UsageError
 from kaos_ext.model.events import LOOP_RUN, Event, EventType, Outcome
 from kaos_ext.model.loop_state import LoopPhase
-from tests.loop.simulation import Answers, World, call
+from tests.loop.simulation import Answers, Killed, World, call
 
 TWO_CALLS = {"text": "", "tool_calls": [call("look", "a"), call("look", "b")]}
 
@@ -240,3 +242,63 @@ def test_a_hold_after_the_iteration_lets_the_open_one_end() -> None:
     found.hold_at = lambda state: state.status.open
     found.run(until=ended(1))
     assert found.types("paused", "resumed", "iteration_finished") == ["paused", "resumed", "iteration_finished"]
+
+
+# -- every resource in every scope -------------------------------------------------------------------------------------
+
+ONE = {"steps": 1, "modelCalls": 1, "toolCalls": 1, "tokens": 100, "cost": 0.25, "wallSeconds": 0.1, "iterations": 1}
+"""What the largest single thing that is done costs of each resource."""
+ROOM = {"steps": 4, "modelCalls": 4, "toolCalls": 3, "tokens": 350, "cost": 0.9, "wallSeconds": 0.55, "iterations": 2}
+CASES = [
+    (scope, resource)
+    for scope in Scope
+    for resource in Resource
+    if (scope, resource) != (Scope.ITERATION, Resource.ITERATIONS)
+]
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["", "dying"])
+@pytest.mark.parametrize(("scope", "resource"), CASES, ids=lambda value: str(value))
+def test_every_resource_in_every_scope_is_exceeded_by_less_than_one_call_and_said(
+    scope: Scope, resource: Resource, dies: bool
+) -> None:
+    repeat = Repeat.UNTIL_DONE if scope is Scope.TASK else Repeat.FOREVER
+    most = ROOM[resource]
+    endless = Answers(call("look")) if scope is Scope.ITERATION else Answers(call("look"), call("look"), "done")
+    found = world(endless, repeat=repeat, **{scope.value: {resource.value: most}})
+    found.spec = replace(found.spec, limits=Limits(max_steps=20, interval_seconds=1))
+    found.repeatable = frozenset({"look"})
+    dice = random.Random(f"{scope} {resource}")
+    worst = 0.0
+
+    def after(point: str) -> None:
+        nonlocal worst
+        spent = found.ledger.spent(scope, found.spec.run, found.now).get(resource) or 0
+        worst = max(worst, spent)
+        if dies and dice.random() < 0.05:
+            raise Killed
+
+    found.after = after
+    for _ in range(300):
+        try:
+            state = found.run(until=lambda state: found.now > 1015 or loop.over(state))
+        except Killed:
+            continue
+        if found.now > 1015 or loop.over(state):
+            break
+    assert most <= worst < most + ONE[resource] + 1e-9, f"spent {worst} of {most}"
+    said = [event.content["reason"] for event in found.of_type(EventType.BUDGET_EXHAUSTED)]
+    ends = [event.content.get("reason") for event in found.of_type(EventType.ITERATION_FINISHED)]
+    assert f"{scope}.{resource}" in {*said, *ends}
+    started = [event.iteration for event in found.of_type(EventType.ITERATION_STARTED)]
+    assert started == list(range(1, len(started) + 1))
+
+
+@pytest.mark.parametrize("resource", list(Resource), ids=str)
+def test_a_new_day_gives_every_resource_anew_and_a_life_does_not(resource: Resource) -> None:
+    found = world(Answers(call("look"), "done"), perDay={resource.value: ROOM[resource]})
+    found.run(until=lambda state: found.now > 2.5 * DAY_SECONDS)
+    days = {int(event.time // DAY_SECONDS) for event in found.of_type(EventType.ITERATION_STARTED)}
+    assert days == {0, 1, 2}
+    held = [event for event in found.of_type(EventType.BUDGET_EXHAUSTED) if event.content["scope"] == Scope.DAY]
+    assert [event.content["until"] for event in held[:2]] == ["1970-01-02T00:00:00+00:00", "1970-01-03T00:00:00+00:00"]
