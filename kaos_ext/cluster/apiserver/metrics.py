@@ -9,7 +9,6 @@ Bounded: resources are those that are served; what names none of them is counted
 
 from __future__ import annotations
 
-import shutil
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -195,7 +194,7 @@ class Metrics:
             ("embedded_store_revision", "counter", "The newest revision.", storage.revision),
             ("embedded_store_compacted_revision", "counter", "Superseded ones up to here are gone.", storage.compacted),
             ("embedded_store_superseded_revisions", "gauge", "Kept for those who resume.", storage.superseded),
-            ("embedded_store_disk_free_bytes", "gauge", "Space left on its disk.", _free(storage)),
+            ("embedded_store_disk_free_bytes", "gauge", "Space left on its disk.", storage.space.free()),
         )
         for name, kind, words, value in numbers:
             yield family(name, kind, words, [((), value)])
@@ -245,10 +244,6 @@ def _escaped(text: str) -> str:
 
 def _without_dry_run(what: Measured) -> Labels:
     return tuple(pair for pair in what.labels() if pair[0] != "dry_run")
-
-
-def _free(storage: Storage) -> int:
-    return shutil.disk_usage(storage.log.path.parent).free
 
 
 def _process() -> Iterator[str]:

@@ -14,10 +14,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from kaos_ext.cluster.apiserver.space import Space
 from kaos_ext.kube.objects import Object
-from kaos_ext.store import GroupCommit, Log, Schema, StoreError, Sync, Value, is_full
+from kaos_ext.store import FullError, GroupCommit, Log, Schema, StoreError, Sync, Value, is_full
 
 LOG_SCHEMA = Schema(
     columns=(("key", "TEXT NOT NULL"), ("deleted", "INTEGER NOT NULL"), ("value", "BLOB NOT NULL")),
@@ -242,6 +243,7 @@ class Storage:
         """Superseded revisions up to this one are gone, or may be."""
         self.crowded = asyncio.Event()
         """So many rows are superseded that a compaction is due."""
+        self.space = Space(log.path.parent)
         self.failed = False
         """Whether the last commit failed, and not for want of space."""
 
@@ -301,6 +303,8 @@ class Storage:
         decision = decide(collection.get(namespace, name))
         if isinstance(decision, Keep):
             return decision.stored
+        if isinstance(decision, Put) and self.space.is_tight():
+            self._refuse_for_space()
         self._given += 1
         revision = self._given
         object = decision.object
@@ -338,6 +342,13 @@ class Storage:
         await asyncio.shield(done)
         return stored
 
+    def _refuse_for_space(self) -> NoReturn:
+        if self._superseded:
+            self.crowded.set()  # history makes room for the present
+        error = FullError(f"{self.log.path}: of the disk only what deletions need is left", hint="free some space")
+        self.group.failures(error)
+        raise error
+
     def _floor(self) -> int:
         """The revision up to which superseded rows go: far enough behind, or below what is too much together."""
         floor, kept = self.revision - KEEP, 0
@@ -354,8 +365,12 @@ class Storage:
 
         The mark comes first: a log that has lost rows must know it, one that still has them may think it has not.
         What the rows leave unused is given back to the disk, a little at a time: a commit waits for no more than that.
+        On a disk that is all but full every superseded row goes, and every unused page.
         """
         self.crowded.clear()
+        tight = self.space.is_tight()
+        if tight:
+            keep = 0
         floor = self.revision - keep if keep is not None else self._floor()
         old = [revision for revision, _ in self._superseded if revision <= floor]
         if not old:
@@ -367,12 +382,14 @@ class Storage:
             await asyncio.to_thread(self.log.trim, f"id IN ({','.join('?' * len(chunk))})", chunk)
         self._superseded = [row for row in self._superseded if row[0] > floor]
         self._superseded_bytes = sum(size for _, size in self._superseded)
-        unused = self.log.unused_pages
-        while unused > UNUSED_PAGES:
-            left = await asyncio.to_thread(self.log.shrink, min(256, unused - UNUSED_PAGES))
+        unused, enough = self.log.unused_pages, 0 if tight else UNUSED_PAGES
+        while unused > enough:
+            left = await asyncio.to_thread(self.log.shrink, min(256, unused - enough))
             if left >= unused:
                 break
             unused = left
+        if tight:
+            await asyncio.to_thread(self.log.checkpoint)  # only then does the file get shorter
         return len(old)
 
     @property

@@ -13,6 +13,7 @@ from kaos_ext.store import StoreError
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 60.0
+TIGHT_SECONDS = 1.0
 EVENT_LIFE = timedelta(hours=1)
 
 
@@ -42,6 +43,8 @@ class Upkeep:
                 log.warning("upkeep: %s", error)
             except Exception:
                 log.exception("upkeep")
+            if self._storage.space.is_tight():
+                await asyncio.sleep(TIGHT_SECONDS)  # every refused write asks for a compaction
 
     async def forget_events(self, now: datetime) -> int:
         """Remove events nobody has touched for an hour; how many went."""
