@@ -61,12 +61,14 @@ async def record_of(ask: Caller, iteration: int | None) -> Recording:
         raise await _not_there(ask, iteration)
     ends = {"iteration_finished", "iteration_failed", "iteration_timed_out"}
     wishes = {"paused", "resumed", "run_requested"}
-    before = await _page(ask, until=start.seq, order="desc", limit=200, type=",".join(sorted(ends | wishes)))
-    taken_up = await _page(ask, until=start.seq, order="desc", limit=20, type=EventType.LOOP_STARTED)
+    # Of the loop's session only: what was said to the agent in between may be more than a page.
+    own = {"session_id": start.session, "limit": PAGE}
+    before = await _page(ask, until=start.seq, order="desc", type=",".join(sorted(ends | wishes)), **own)
+    taken_up = await _page(ask, until=start.seq, order="desc", type=EventType.LOOP_STARTED, **own)
     earlier = sorted({event.seq: event for event in (*before, *taken_up)}.values(), key=lambda event: event.seq)
     events, since = [start], start.seq
     while not any(event.type in ends and event.iteration == iteration for event in events):
-        page = await _page(ask, since=since, limit=PAGE, type=",".join(map(str, EventType)))
+        page = await _page(ask, since=since, type=",".join(map(str, EventType)), **own)
         if not page:
             break
         since = page[-1].seq

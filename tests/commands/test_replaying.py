@@ -17,7 +17,7 @@ from tests.kube.fake import FakeResponse
 DONE = {"text": "fine", "tool_calls": [], "usage": {}, "model": "m"}
 
 
-def life(iterations: int, *, outcome: str = "Completed") -> list[Event]:
+def life(iterations: int, *, outcome: str = "Completed", chats: int = 0) -> list[Event]:
     """What an agent that answers at once writes down, chats of others in between."""
     start = {"goal": "watch", "interval_seconds": 0, "max_steps": 5, "max_iteration_seconds": 60}
     events = [Event(EventType.LOOP_STARTED, start)]
@@ -28,13 +28,14 @@ def life(iterations: int, *, outcome: str = "Completed") -> list[Event]:
             Event(EventType.ITERATION_STARTED, {"goal": "watch"}, iteration=n),
             Event(EventType.USER_MESSAGE, "watch", iteration=n),
             Event(EventType.MODEL_REQUEST, {"messages": 2, "tools": []}, iteration=n, step=1),
-            Event(EventType.USER_MESSAGE, "hello", run="chat_1", iteration=1),
+            Event(EventType.USER_MESSAGE, "hello", session="other", run="chat_1", iteration=1),
+            *(Event(EventType.ITERATION_FINISHED, {}, session="other", run=f"chat_{i}") for i in range(chats)),
             Event(EventType.MODEL_RESPONSE, DONE, iteration=n, step=1),
             Event(EventType.AGENT_RESPONSE, "fine", iteration=n, step=1),
             Event(EventType.ITERATION_FINISHED, end, iteration=n, step=1),
         ]
     return [
-        Event(e.type, e.content, i, 1.8e9 + i, "s", e.run or "loop", e.iteration, e.step)
+        Event(e.type, e.content, i, 1.8e9 + i, e.session or "s", e.run or "loop", e.iteration, e.step)
         for i, e in enumerate(events, 1)
     ]
 
@@ -50,6 +51,7 @@ def agent(machine: Machine) -> list[Event]:
         types = query["type"].split(",")
         since, until = int(query.get("since", 0)), int(query.get("until", 10**9))
         found = [e for e in events if e.type in types and since < e.seq <= until]
+        found = [e for e in found if query.get("session_id", e.session) == e.session]
         limit = min(3, int(query["limit"]))
         page = found[::-1][:limit] if query.get("order") == "desc" else found[:limit]
         return FakeResponse(200, json.dumps({"events": [event.to_json() for event in page]}).encode())
@@ -67,6 +69,12 @@ async def test_an_iteration_is_found_pages_back_and_is_the_same_again(machine: M
     assert data["network_calls"] == 0 and data["model_calls"] == 1
     text = result.view.text()
     assert "the same again" in text and "6 of 6 the same" in text
+
+
+async def test_what_was_said_to_the_agent_in_between_hides_nothing(machine: Machine, agent: list[Event]) -> None:
+    agent += life(4, chats=20)
+    data: dict[str, Any] = (await machine.kaos("agent replay a --iteration 4")).data
+    assert data["same"] and not any("no longer on record" in what for what in data["unchecked"])
 
 
 async def test_without_a_number_it_is_the_last_one(machine: Machine, agent: list[Event]) -> None:

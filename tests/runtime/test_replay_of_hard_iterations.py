@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,13 @@ from kaos_ext.model.budget import Budget
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent.control import Wish
 from kaos_ext.runtime.agent.journal import SCHEMA
-from kaos_ext.runtime.agent.model import Answer, Call
+from kaos_ext.runtime.agent.model import Answer, Call, ModelError
 from kaos_ext.runtime.agent.recording import Recording
 from kaos_ext.runtime.agent.replay import Report, replay
 from kaos_ext.runtime.agent.runner import Equipment
 from kaos_ext.runtime.agent.service import AgentService
 from kaos_ext.runtime.agent.settings import Settings
-from kaos_ext.runtime.agent.tools import ToolBox, ToolError
+from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
 from kaos_ext.store import Log, Sync
 from tests.runtime.test_replay import BOTH, DONE, WORK, Bench, Dying, Killed, Script, Step, no_network
 
@@ -339,3 +340,73 @@ async def test_a_limit_that_is_taken_away_makes_a_difference(tmp_path: Path) -> 
     )
     report = replay(replace(recording, before=loose))
     assert report.divergence is not None and "tool_call" in str(report.divergence.now)
+
+
+async def test_a_tool_that_was_not_there_at_first(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    listed, looks = life._bench.list_tools, iter(range(99))
+
+    async def later() -> list[Tool]:
+        return [] if next(looks) < 3 else await listed()
+
+    life._bench.list_tools = later  # type: ignore[method-assign]
+    await life.live(WORK, WORK, WORK, DONE)
+    assert {"tool_error", "tool_result"} <= set(life.kinds(1))
+    life.same(1)
+
+
+class Owner:
+    """Does anything at any time."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._wishes = 0
+
+    def __call__(self, service: AgentService) -> None:
+        if self._chance.random() > 0.06:
+            return
+        match self._chance.randrange(6):
+            case 0 | 1:
+                for run, waiting in service.waiting()[:1]:
+                    service.answer(waiting.id, run=run, granted=self._chance.random() < 0.6, by="o", reason="so")
+            case 2:
+                service.control.wish(Wish(suspend=True, after_iteration=self._chance.random() < 0.5))
+            case 3 | 4:
+                service.control.wish(Wish())
+            case _:
+                self._wishes += 1
+                service.control.wish(Wish(suspend=self._chance.random() < 0.5, run_now=f"wish {self._wishes}"))
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_whatever_happened_every_iteration_that_ended_is_the_same_again(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    budgets = [
+        {"perIteration": {"toolCalls": 2}},
+        {"perDay": {"toolCalls": 4, "modelCalls": 9}},
+        {"life": {"steps": 8}},
+    ]
+    approvals = Approvals(("work",), chance.choice([0.0, 0.02]), chance.choice(list(Decision)))
+
+    def work(given: Mapping[str, Any]) -> str:
+        if chance.random() < 0.25:
+            raise chance.choice([ToolError("no"), ToolError("gone", uncertain=True), RuntimeError("bug")])
+        return f"met {chance.random()}"
+
+    life = Life(
+        tmp_path, approvals=chance.choice([None, approvals]), work=work, repeatable=chance.random() < 0.5,
+        budget=chance.choice([None, None, *budgets]),
+    )  # fmt: skip
+    steps: list[Step] = [WORK, WORK, BOTH, BOTH, DONE, DONE, DONE, KeyError("x"), ModelError("500"), None]
+    for process in range(chance.randint(1, 4)):
+        owner, rounds = Owner(seed * 100 + process), iter(range(chance.randint(30, 300)))
+        kinds = ["model_request", "model_response", "tool_call", "tool_result", "agent_response", "approval_requested"]
+        killed = (chance.choice(kinds), chance.randint(1, 4)) if chance.random() < 0.4 else ("", 0)
+        await life.live(
+            *chance.choices(steps, k=12), act=owner, limit=0.05, killed_at=killed,
+            goal=chance.choice(["watch", "watch", "look"]),
+            done=lambda service, rounds=rounds: next(rounds, None) is None,  # type: ignore[misc]
+        )  # fmt: skip
+    for event in life.events:
+        if event.type in ITERATION_ENDS:
+            life.same(event.iteration, checked=False)

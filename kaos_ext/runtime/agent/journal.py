@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from kaos_ext.loop import Ledger, ledger
 from kaos_ext.loop.state import DIGEST_ITERATIONS
-from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType
+from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType, Outcome
 from kaos_ext.model.values import changed
 from kaos_ext.runtime.secrets import Redactor
 from kaos_ext.store import DamagedError, LockedError, Log, Row, Schema, StoreError, Sync, follow
@@ -39,6 +39,8 @@ SCHEMA = Schema(
 )
 TRIM_EVERY = 10_000
 FEW_TYPES = 8
+MOST_SUPERSEDED = 10
+"""So many ends are looked through for each that a digest tells of."""
 CHECKPOINT_EVERY = 1_000
 LOCK_POLL_SECONDS = 0.1
 STORE_TROUBLE_SECONDS = 1.0
@@ -329,11 +331,17 @@ class Journal:
         return [_event(row) for row in self._log.select("run = ? AND id > ?", (run, after))]
 
     def _start_of(self, run: str, iterations: int) -> int:
-        """The place just before the end of the iteration that many back."""
+        """The place just before the end of the iteration that many back, of those that a digest tells of."""
         marks = ", ".join("?" * len(ITERATION_ENDS))
         condition = f"run = ? AND +type IN ({marks})"
-        ends = self._log.select(condition, (run, *map(str, ITERATION_ENDS)), descending=True, limit=iterations)
-        return int(ends[-1]["id"] or 0) - 1 if ends else 0
+        most = iterations * MOST_SUPERSEDED
+        first = told = 0
+        for row in self._log.select(condition, (run, *map(str, ITERATION_ENDS)), descending=True, limit=most):
+            first = int(row["id"] or 0) - 1
+            told += json.loads(str(row["content"])).get("outcome") != Outcome.SUPERSEDED
+            if told == iterations:
+                break
+        return first
 
     def unfinished_tasks(self) -> list[str]:
         """Tasks whose end is not on record, oldest first."""

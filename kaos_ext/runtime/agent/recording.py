@@ -16,7 +16,7 @@ from typing import Any
 
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.errors import NotFoundError, UsageError
-from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
+from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType, Outcome
 
 FORMAT = "kaos.recording/v1"
 
@@ -47,8 +47,9 @@ class Recording:
     @property
     def whole(self) -> bool:
         """Whether what the iteration builds on is on record; without it neither totals nor prompts can be checked."""
-        ended = sum(1 for event in self.before if event.type in ITERATION_ENDS)
-        return ended >= min(self.iteration - 1, DIGEST_ITERATIONS)
+        ends = [event for event in self.before if event.type in ITERATION_ENDS]
+        told = sum(map(told_of, ends))
+        return told >= DIGEST_ITERATIONS or len(ends) >= self.iteration - 1
 
     @property
     def started(self) -> Event | None:
@@ -86,10 +87,17 @@ class Recording:
         return cls.from_json(value if isinstance(value, dict) else {})
 
 
+def told_of(end: Event) -> bool:
+    """Whether the digest of later iterations tells of the one that ended like this."""
+    return str(end.content.get("outcome")) != Outcome.SUPERSEDED
+
+
 def _basis(earlier: Sequence[Event]) -> tuple[Event, ...]:
     """The last start of the loop, the ends of as many iterations as a digest tells of, pauses and resumes since."""
     started = [i for i, event in enumerate(earlier) if event.type == EventType.LOOP_STARTED][-1:]
-    ends = [i for i, event in enumerate(earlier) if event.type in ITERATION_ENDS][-DIGEST_ITERATIONS - 1 :]
+    ends = [i for i, event in enumerate(earlier) if event.type in ITERATION_ENDS]
+    told = [i for i in ends if told_of(earlier[i])][-DIGEST_ITERATIONS - 1 :]
+    ends = [i for i in ends if not told or i >= told[0]]
     since = ends[-1] if ends else -1
     wishes = (EventType.PAUSED, EventType.RESUMED, EventType.RUN_REQUESTED)
     held = [i for i, event in enumerate(earlier) if i > since and event.type in wishes]

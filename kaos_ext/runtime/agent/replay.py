@@ -29,6 +29,7 @@ from kaos_ext.model.approvals import Approvals, Decision
 from kaos_ext.model.budget import Amounts, Budget, Resource, Scope
 from kaos_ext.model.errors import KaosError
 from kaos_ext.model.events import Event, EventType, seconds_of
+from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.runtime.agent import runner
 from kaos_ext.runtime.agent.recording import Recording
 from kaos_ext.runtime.agent.runner import Equipment, Run
@@ -137,14 +138,17 @@ async def _drive(clock: _Jumping, tape: Tape, recording: Recording, instructions
     equipment = Equipment(tape, TapeModel(tape), TapeTools(tape), instructions, tape.now)
     first = recording.events[0].content if isinstance(recording.events[0].content, Mapping) else {}
     wish = str(first.get("requested") or "")
-    run = Run(replace(state, requested=wish, last_request=wish or state.last_request), equipment)
+    # It began, so nothing held it then, whatever had been on record before.
+    status = replace(state.status, phase=LoopPhase.WAITING)
+    state = replace(state, status=status, requested=wish, last_request=wish or state.last_request)
+    run = Run(state, equipment)
 
     def decided(event: Event) -> None:
         run.state = loop.fold(run.state, event)
 
     tape.decided = decided
     # Only an iteration that somebody asked for begins while the loop is held.
-    control = TapeControl(tape, suspended=bool(first.get("forced")))
+    control = TapeControl(tape, lambda: run.state.status.phase is LoopPhase.PAUSED, forced=bool(first.get("forced")))
     while tape.peek is not None:
         for event in tape.outside():
             run.state = _told(run.state, recording, event, goal)

@@ -88,9 +88,18 @@ class Tape(Journal):
         return self._events[self.place] if self.place < len(self._events) else None
 
     @property
-    def calls(self) -> list[Event]:
-        """Every intent of the iteration."""
-        return [event for event in self._events if event.type == EventType.TOOL_CALL]
+    def second(self) -> Event | None:
+        return self._events[self.place + 1] if self.place + 1 < len(self._events) else None
+
+    def intent(self, tool: str) -> Event | None:
+        """The next intent to call a tool, or else the last one."""
+        calls = [
+            (place, event)
+            for place, event in enumerate(self._events)
+            if event.type == EventType.TOOL_CALL and event.content.get("tool") == tool
+        ]
+        upcoming = [event for place, event in calls if place >= self.place]
+        return upcoming[0] if upcoming else calls[-1][1] if calls else None
 
     def now(self) -> float:
         """The time of the next event: what is decided now was decided then."""
@@ -139,6 +148,8 @@ class Tape(Journal):
             raise Spent
         if recorded.type != event.type:
             raise Parting(Difference(recorded.seq, "", _told(recorded), _told(event)))
+        if event.type == EventType.TOOL_ERROR and _no_such_tool(recorded) and _no_such_tool(event):
+            event = replace(event, content=recorded.content)
         for where, old, new in (
             ("iteration", recorded.iteration, event.iteration),
             ("step", recorded.step, event.step),
@@ -233,10 +244,10 @@ class TapeTools(ToolBox):
         return self._listed
 
     async def find(self, name: str) -> Tool | None:
-        for event in self._tape.calls:
-            if event.content.get("tool") == name:
-                server, repeatable = str(event.data.get("server") or ""), bool(event.data.get("repeatable"))
-                return Tool(name, repeatable=repeatable, server=server) if server else None
+        event = self._tape.intent(name)
+        if event is not None:
+            server, repeatable = str(event.data.get("server") or ""), bool(event.data.get("repeatable"))
+            return Tool(name, repeatable=repeatable, server=server) if server else None
         return next((tool for tool in self._listed if tool.name == name), None)
 
     async def call(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
@@ -278,9 +289,9 @@ class TapeTools(ToolBox):
 class TapeControl(Control):
     """Stops, pauses and goes on where it did."""
 
-    def __init__(self, tape: Tape, *, suspended: bool) -> None:
+    def __init__(self, tape: Tape, paused: Callable[[], bool], *, forced: bool) -> None:
         self._tape = tape
-        self._held = suspended
+        self._paused, self._forced = paused, forced
         self._idle = (0, 0)
         super().__init__(_Stops(tape))
 
@@ -290,10 +301,13 @@ class TapeControl(Control):
         self._idle = (self._tape.place, self._idle[1] + 1 if self._idle[0] == self._tape.place else 0)
         if self._idle[1] > IDLE_DECISIONS:
             raise Parting(self._tape.difference("the loop goes around without writing anything"))
+        # A wish may be for both at once: the one for an iteration is written down first.
         event = self._tape.peek
+        if event is not None and event.type == EventType.RUN_REQUESTED:
+            event = self._tape.second
         if event is not None and event.type in (EventType.PAUSED, EventType.RESUMED):
-            self._held = event.type == EventType.PAUSED
-        return self._held
+            return event.type == EventType.PAUSED
+        return self._forced or self._paused()
 
     @suspended.setter
     def suspended(self, wanted: bool) -> None:
@@ -323,6 +337,11 @@ class _Stops(asyncio.Event):
 
     def is_set(self) -> bool:
         return self._tape.peek is None or self._tape.peek.type in FROM_OUTSIDE
+
+
+def _no_such_tool(event: Event) -> bool:
+    """It names the tools that there were at that moment, which are not on record."""
+    return str(event.content.get("error")).startswith(f"there is no tool {event.content.get('tool')!r} ")
 
 
 def _plain(value: Any) -> Any:
