@@ -251,3 +251,59 @@ def test_it_reports_its_own_status_seldom_unless_its_state_turns(processes: Proc
         assert turned == {"Paused": "True", "IterationsFailing": "False"}
         assert agent.terminate() == 0
         assert patches[-1]["status"]["loop"]["state"] == "stopped"
+
+
+HITL = "https://kagent.dev/extensions/hitl/v1"
+
+
+def test_a_client_of_the_approval_extension_is_told_what_waits_and_decides_each_call(
+    processes: Processes, tmp_path: Path
+) -> None:
+    server = processes.start("mcp", environment(MCP_TOOLS_STRING=ECHO))
+    two = {"tool_calls": [{"id": id, "name": "echo", "arguments": {"message": id}} for id in ("a", "b")]}
+    env = agent_env(tmp_path, mcp={"e": server.url}, DEBUG_MOCK_RESPONSES=mocks(two, "done"), AGENT_APPROVALS=APPROVALS)
+    agent = processes.start("agent", env)
+    (declared,) = agent.get("/.well-known/agent.json").json["capabilities"]["extensions"]
+    assert declared["uri"] == HITL and declared["required"] is False
+
+    def call(method: str, **params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return agent.post("/", body, **{"A2A-Extensions": f"https://else.example, {HITL}"})
+
+    sent = call("SendMessage", message={"parts": [{"type": "text", "text": "echo"}]})
+    assert sent.headers["A2A-Extensions"] == HITL
+    task = sent.json["result"]
+    assert task["status"]["state"] == "input-required" and task["status"]["message"]["extensions"] == [HITL]
+    request = task["status"]["message"]["metadata"][HITL]
+    assert request["type"] == "tool_approval_request"
+    assert [(tool["call_id"], tool["name"], tool["args"]) for tool in request["tools"]] == [
+        ("a", "echo", {"message": "a"}), ("b", "echo", {"message": "b"}),
+    ]  # fmt: skip
+    assert isinstance(agent.rpc("GetTask", id=task["id"])["result"]["status"]["message"], str), "only who asks for it"
+    agent.kill()
+    agent = processes.start("agent", env)
+    eventually(lambda: agent.get("/approvals").json["total"] == 2, "both still wait")
+    assert call("GetTask", id=task["id"]).json["result"]["status"]["message"] == task["status"]["message"]
+    first, second = (tool["id"] for tool in request["tools"])
+
+    def decide(*approvals: dict[str, Any], **more: Any) -> Any:
+        response = {"type": "tool_approval_response", "approvals": list(approvals)} | more
+        return call(
+            "SendMessage", message={"taskId": task["id"], "extensions": [HITL], "metadata": {HITL: response}}
+        ).json  # fmt: skip
+
+    yes, no = {"id": first, "approved": True}, {"id": second, "approved": False, "rejection_reason": "not b"}
+    for wrong, words in (
+        ((yes,), second), ((yes, yes, no), "twice"), ((yes, no, {"id": "x", "approved": True}), "does not wait"),
+        (({"id": first},), "approved"), ((), "every call"),
+    ):  # fmt: skip
+        refused = decide(*wrong)
+        assert refused["error"]["code"] == -32602 and words in refused["error"]["message"]
+    assert "error" in decide(yes, no, type="ask_user_response")
+    assert agent.get("/approvals").json["total"] == 2, "what is refused decides nothing"
+    assert decide(yes, no)["result"]["status"]["state"] == "completed"
+    kinds = {
+        e["event_type"]: e["content"] for e in agent.get("/memory/events?type=tool_result,tool_error").json["events"]
+    }
+    assert kinds["tool_result"]["result"] == "Echo: a" and "not b" in kinds["tool_error"]["error"]
+    assert "error" in decide(yes, no), "it waits no more"

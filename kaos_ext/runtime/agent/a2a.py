@@ -14,8 +14,10 @@ from typing import Any
 from aiohttp import web
 
 from kaos_ext.model.errors import NotFoundError
+from kaos_ext.runtime.agent import hitl
 from kaos_ext.runtime.agent.service import AgentService, new_session
 from kaos_ext.runtime.agent.tasks import Task, TaskMessage, TaskState
+from kaos_ext.runtime.secrets import Redactor
 
 PARSE, INVALID_REQUEST, NO_METHOD, BAD_PARAMS, INTERNAL, NO_TASK = -32700, -32600, -32601, -32602, -32603, -32001
 DECISIONS = {"approve": True, "approved": True, "yes": True, "decline": False, "declined": False, "no": False}
@@ -33,7 +35,8 @@ class RpcError(Exception):
 class A2A:
     def __init__(self, service: AgentService) -> None:
         self._service = service
-        methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
+        self._redactor = Redactor(service.settings.secrets)
+        methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Task | list[Task]]]] = {
             "SendMessage": self._send,
             "GetTask": self._get,
             "CancelTask": self._cancel,
@@ -64,7 +67,15 @@ class A2A:
             params = body.get("params") or {}
             if not isinstance(params, dict):
                 raise RpcError(BAD_PARAMS, "params must be an object")
-            result = await method(params)
+            structured = hitl.wanted(request.headers.get(hitl.HEADER, ""))
+            found = await method(params)
+            if isinstance(found, list):
+                result: dict[str, Any] = {
+                    "count": len(found),
+                    "tasks": [self._told(task, structured) for task in found],
+                }
+            else:
+                result = self._told(found, structured)
         except RpcError as error:
             return _refused(id, error.code, str(error))
         except NotFoundError as error:
@@ -72,51 +83,66 @@ class A2A:
         except Exception:
             log.exception("an A2A request failed")
             return _refused(id, INTERNAL, "Internal error; the agent's log has the details")
-        return web.json_response({"jsonrpc": "2.0", "id": id, "result": result})
+        headers = {hitl.HEADER: hitl.URI} if structured else None
+        return web.json_response({"jsonrpc": "2.0", "id": id, "result": result}, headers=headers)
 
-    async def _send(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _told(self, task: Task, structured: bool) -> dict[str, Any]:
+        """A task, and what it waits for if whoever asks can read that."""
+        told = rendered(task)
+        waiting = self._service.waiting_of(task.id) if structured and task.state is TaskState.INPUT_REQUIRED else None
+        if waiting:
+            told["status"]["message"] = self._redactor.value(hitl.asked(waiting, task.message))
+        return told
+
+    async def _send(self, params: Mapping[str, Any]) -> Task:
         message = params.get("message")
         if not isinstance(message, dict):
             raise RpcError(BAD_PARAMS, "Missing required 'message' parameter")
-        text = _text(message)
-        if not text:
+        text, response = _text(message), hitl.answered(message)
+        if not text and response is None:
             raise RpcError(BAD_PARAMS, "Message must contain text content")
         id = message.get("taskId") or params.get("taskId")
         if isinstance(id, str) and id:
-            return rendered(await self._decided(id, text))
+            return await self._decided(id, text, response)
+        if response is not None:
+            raise RpcError(BAD_PARAMS, "A decision needs the taskId of the task that waits for it")
         configuration = params.get("configuration")
         configuration = configuration if isinstance(configuration, dict) else {}
         named = params.get("contextId") or params.get("sessionId") or message.get("contextId")
         metadata = message.get("metadata")
-        task = await self._service.submit(
+        return await self._service.submit(
             text,
             str(named or new_session()),
             autonomous=configuration.get("mode") == "autonomous",
             budgets=_budgets(configuration.get("budgets")),
             metadata=metadata if isinstance(metadata, dict) else {},
         )
-        return rendered(task)
 
-    async def _decided(self, id: str, text: str) -> Task:
+    async def _decided(self, id: str, text: str, response: Mapping[str, Any] | None) -> Task:
         """A message to a task that waits for a person is that person's decision."""
         task = self._service.task(id)
         if task.state is not TaskState.INPUT_REQUIRED:
             raise RpcError(BAD_PARAMS, f"Task {id} is {task.state}: it takes no message")
+        if response is not None:
+            try:
+                verdicts = hitl.verdicts(response, self._service.waiting_of(id))
+            except hitl.NotAnAnswer as error:
+                raise RpcError(BAD_PARAMS, str(error)) from error
+            return await self._service.decide_task(id, verdicts, by="a2a")
         word, _, reason = text.strip().partition(" ")
         granted = DECISIONS.get(word.strip(".,:!").lower())
         if granted is None:
             raise RpcError(BAD_PARAMS, "The task waits for approval of a tool call: answer approve, or decline")
         return await self._service.answer_task(id, granted=granted, by="a2a", reason=reason.strip())
 
-    async def _get(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return rendered(self._service.task(_id(params)))
+    async def _get(self, params: Mapping[str, Any]) -> Task:
+        return self._service.task(_id(params))
 
-    async def _cancel(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return rendered(await self._service.cancel(_id(params)))
+    async def _cancel(self, params: Mapping[str, Any]) -> Task:
+        return await self._service.cancel(_id(params))
 
-    async def _list(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        tasks = [rendered(task) for task in self._service.tasks()]
-        return {"count": len(tasks), "tasks": tasks}
+    async def _list(self, params: Mapping[str, Any]) -> list[Task]:
+        return self._service.tasks()
 
 
 def rendered(task: Task) -> dict[str, Any]:

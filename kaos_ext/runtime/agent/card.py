@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kaos_ext import __version__
+from kaos_ext.runtime.agent import hitl
 from kaos_ext.runtime.agent.settings import Settings
 from kaos_ext.runtime.agent.tools import Tool
 
@@ -26,7 +27,12 @@ def card(settings: Settings, tools: Sequence[Tool], *, asked_at: str) -> dict[st
         "protocolVersion": "0.3.0",
         "preferredTransport": "JSONRPC",
         "supportedProtocols": ["jsonrpc"],
-        "capabilities": {"streaming": True, "pushNotifications": False, "stateTransitionHistory": True},
+        "capabilities": {
+            "streaming": True,
+            "pushNotifications": False,
+            "stateTransitionHistory": True,
+            **_extensions(settings),
+        },
         "skills": [
             {
                 "id": tool.name,
@@ -41,3 +47,9 @@ def card(settings: Settings, tools: Sequence[Tool], *, asked_at: str) -> dict[st
         "defaultInputModes": JSON,
         "defaultOutputModes": JSON,
     }
+
+
+def _extensions(settings: Settings) -> dict[str, Any]:
+    if not settings.approvals.tools:
+        return {}
+    return {"extensions": [{"uri": hitl.URI, "description": hitl.DESCRIPTION, "required": False}]}

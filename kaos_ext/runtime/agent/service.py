@@ -22,6 +22,7 @@ from kaos_ext.model.errors import KaosError, NotFoundError
 from kaos_ext.model.events import LOOP_RUN, Event, EventType, Outcome, timestamp
 from kaos_ext.model.loop_state import LoopState, Waiting
 from kaos_ext.runtime.agent.control import Control
+from kaos_ext.runtime.agent.hitl import Verdict
 from kaos_ext.runtime.agent.model import OnText
 from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
 from kaos_ext.runtime.agent.settings import Settings
@@ -217,12 +218,25 @@ class AgentService:
             await self._settled(id, work)
         return self.task(id)
 
+    def waiting_of(self, run: str) -> dict[str, Waiting]:
+        """The calls of one run that wait for a person, by the ids they are decided by."""
+        return {self.approval_id(name, call): call for name, call in self.waiting() if name == run}
+
+    async def decide_task(self, id: str, verdicts: Mapping[str, Verdict], *, by: str) -> Task:
+        """Decide every call a task waits for, and wait as whoever sent it did."""
+        for call, verdict in verdicts.items():
+            self.answer(call, run=id, granted=verdict.granted, by=by, reason=verdict.reason)
+        return await self._after_answer(id)
+
     async def answer_task(self, id: str, *, granted: bool, by: str, reason: str) -> Task:
         """Decide what a task waits for, and wait as whoever sent it did."""
         call = next((call for run, call in self.waiting() if run == id), None)
         if call is None:
             raise NotFoundError(f"Task {id} waits for nothing")
         self.answer(call.id, run=id, granted=granted, by=by, reason=reason)
+        return await self._after_answer(id)
+
+    async def _after_answer(self, id: str) -> Task:
         work = self._tasks.get(id)
         if work is not None and not self.task(id).autonomous:
             await self._settled(id, work)
