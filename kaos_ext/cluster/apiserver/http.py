@@ -27,7 +27,7 @@ from kaos_ext.cluster.apiserver.authz.words import forbidden
 from kaos_ext.cluster.apiserver.discovery import Discovery
 from kaos_ext.cluster.apiserver.identity import MASTERS, UserInfo
 from kaos_ext.cluster.apiserver.options import ListOptions, WriteOptions
-from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of
+from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of, watched
 from kaos_ext.cluster.apiserver.reads import Scope
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
@@ -115,6 +115,10 @@ class HttpApi:
         path = request.rel_url.raw_path
         if user is None:
             return refusal(failures.unauthorized())
+        if request.method == "GET" and (old := watched(path)) is not None:
+            path, name = old
+            asked = {"watch": "true"} | ({"fieldSelector": f"metadata.name={name}"} if name else {})
+            request = request.clone(rel_url=request.rel_url.with_path(path, encoded=True, keep_query=True) % asked)
         user = self._permitted(request, path, user)
         if path.startswith("/api"):
             found = self._discovery_document(request, path)

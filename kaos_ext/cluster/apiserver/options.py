@@ -16,6 +16,12 @@ SELF = admin("system:apiserver")
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 
 
+def is_true(query: Mapping[str, str], key: str) -> bool:
+    """Whether a switch is on: given, and neither `false` nor `0`."""
+    value = query.get(key)
+    return value is not None and value.lower() not in ("false", "0")
+
+
 def unsupported(path: str, value: Any, supported: str) -> FieldError:
     return FieldError(path, "FieldValueNotSupported", f"Unsupported value: {value}: supported values: {supported}")
 
@@ -62,7 +68,7 @@ def write_options(kind: str, query: Mapping[str, str], agent: str, user: UserInf
         named_manager=bool(manager),
         dry_run=bool(dry_run),
         validation=validation or "Warn",
-        force=query.get("force", "") in TRUE,
+        force=is_true(query, "force"),
         user=user,
     )
 
@@ -102,7 +108,7 @@ def delete_options(query: Mapping[str, str], body: Object | None, user: UserInfo
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or ""
     orphan = body.get("orphanDependents")
     if orphan is None and "orphanDependents" in query:
-        orphan = query["orphanDependents"] in TRUE
+        orphan = is_true(query, "orphanDependents")
     both = bool(propagation) and orphan is not None
     if not propagation and orphan is not None:
         propagation = "Orphan" if orphan else "Background"
@@ -163,9 +169,9 @@ def list_options(query: Mapping[str, str]) -> ListOptions:
         continue_token=query.get("continue", ""),
         resource_version=query.get("resourceVersion", ""),
         match=query.get("resourceVersionMatch", ""),
-        watch=query.get("watch", "") in TRUE,
-        bookmarks=query.get("allowWatchBookmarks", "") in TRUE,
-        initial_events=None if initial is None else initial in TRUE,
+        watch=is_true(query, "watch"),
+        bookmarks=is_true(query, "allowWatchBookmarks"),
+        initial_events=None if initial is None else is_true(query, "sendInitialEvents"),
         timeout_seconds=whole_number(query["timeoutSeconds"]) if query.get("timeoutSeconds") else None,
     )
     complaints = _watch_complaints(options) if options.watch else _list_complaints(options)

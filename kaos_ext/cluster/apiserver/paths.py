@@ -34,8 +34,23 @@ def target_of(registry: Registry, raw_path: str) -> Target | None:
         return None
     group, version = ("", parts[1]) if core else (parts[1], parts[2])
     if not registry.has_version(group, version):
+        if core:
+            raise failures.no_such_resource()
         raise PageNotFound
     return _below(registry, group, version, parts[head:], raw_path)
+
+
+def watched(raw_path: str) -> tuple[str, str] | None:
+    """The collection and the name that a path of the old form, `/api/v1/watch/...`, is a watch of."""
+    parts = raw_path.strip("/").split("/")
+    head = 2 if parts[0] == "api" else 3
+    if parts[0] not in ("api", "apis") or len(parts) < head + 2 or parts[head] != "watch":
+        return None
+    rest = parts[head + 1 :]
+    namespaced = rest[0] == "namespaces" and len(rest) > 2
+    at = 4 if namespaced else 2
+    name = rest[at - 1] if len(rest) >= at else ""
+    return "/" + "/".join([*parts[:head], *(rest[: at - 1] if name else rest)]), unquote(name)
 
 
 def _below(registry: Registry, group: str, version: str, parts: list[str], raw_path: str) -> Target:

@@ -28,7 +28,8 @@ def binding(served: Served, name: str, body: Object) -> Make:
             raise failures.conflict(served, f"{name}", f"pod {name} is being deleted, cannot be assigned to a host")
         present = (pod.get("spec") or {}).get("nodeName")
         if present:
-            raise failures.conflict(served, f"{name}/binding", f'pod {name} is already assigned to node "{present}"')
+            why = f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node '
+            raise failures.failure(409, "Conflict", f'{why}"{present}"', {"name": name, "kind": "pods/binding"})
         result: Object = copied(pod)
         result["spec"]["nodeName"] = target
         annotations = given.get("annotations")

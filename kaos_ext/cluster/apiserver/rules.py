@@ -16,6 +16,7 @@ from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema import builtin
 from kaos_ext.cluster.apiserver.schema.decoding import DecodeError, decode, decode_metadata
 from kaos_ext.cluster.apiserver.schema.errors import FieldError
+from kaos_ext.cluster.apiserver.schema.ratcheting import ratcheted
 from kaos_ext.kube.objects import Object
 
 
@@ -45,6 +46,8 @@ def complaints(served: Served, new: Object, old: Object | None, subresource: str
     if served.definition is not None:
         version = served.definition.version(served.version)
         wrong = version.schema.validate(new)
+        if wrong and old is not None:
+            wrong = ratcheted(wrong, new, old, version.openapi)
         found += wrong or version.judge(new, old)
     return found
 

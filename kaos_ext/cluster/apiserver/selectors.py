@@ -135,7 +135,7 @@ def _requirement(tokens: _Tokens) -> Requirement:
     if not _is_word(key):
         raise SelectorError(f"found '{key}', expected: identifier")
     if wrong := qualified_name_errors(key):
-        raise SelectorError(f'key: Invalid value: "{key}": {"; ".join(wrong)}')
+        raise SelectorError(f'<nil>: Invalid value: "{key}": {"; ".join(wrong)}')
     if absent:
         return Requirement(key, "absent")
     if tokens.peek() in ("", ","):
@@ -148,7 +148,7 @@ def _requirement(tokens: _Tokens) -> Requirement:
     if operator in ("gt", "lt") and not all(re.fullmatch(r"[+-]?\d+", value) for value in values):
         (value,) = values
         raise SelectorError(
-            f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
+            f"values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
         )
     for value in values:
         if wrong := label_value_errors(value):
@@ -187,7 +187,7 @@ def _set_values(tokens: _Tokens) -> list[str]:
             values.append(token)
             pending = False
         else:
-            raise SelectorError(f"found '{token}', expected: ')'")
+            raise SelectorError(f"found '{token}', expected: ',' or ')'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,6 @@ FIELDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("", "Secret"): ("type",),
     ("", "Service"): ("spec.clusterIP", "spec.type"),
     ("", "ReplicationController"): ("status.replicas",),
-    ("apps", "ReplicaSet"): ("status.replicas",),
     ("batch", "Job"): ("status.successful",),
     ("certificates.k8s.io", "CertificateSigningRequest"): ("spec.signerName",),
 }
@@ -261,6 +260,8 @@ class FieldSelector:
         for term in self.terms:
             if term.field in _DEFAULT_FIELDS or term.field in fields or term.field in selectable:
                 continue
+            if kind == "Job" and not custom:
+                raise SelectorError(f'field label "{term.field}" not supported for Job')
             if custom or fields:
                 raise SelectorError(f"field label not supported: {term.field}")
             raise SelectorError(

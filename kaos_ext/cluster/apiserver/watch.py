@@ -20,6 +20,8 @@ from kaos_ext.cluster.apiserver.storage import Change, Collection, Storage, Stor
 from kaos_ext.kube.objects import ApiError
 
 BOOKMARK_SECONDS = 45.0
+LAST_SECONDS = 2.0
+"""How long before its end a watch gets a last bookmark."""
 """Below the minute after which operators give a silent watch up."""
 DEFAULT_SECONDS = 1800.0
 
@@ -95,7 +97,8 @@ class Watch:
             yield self._initial
             self._initial = []
         loop = asyncio.get_running_loop()
-        bookmark_at = loop.time() + BOOKMARK_SECONDS
+        # One comes before the end too, so that the next watch begins late.
+        bookmark_at = min(loop.time() + BOOKMARK_SECONDS, max(self._ends - LAST_SECONDS, loop.time() + LAST_SECONDS))
         while True:
             changes = self._collection.since(self._cursor)
             if changes is None:

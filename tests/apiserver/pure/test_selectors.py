@@ -32,7 +32,7 @@ def test_a_label_selector_chooses_by_labels(text: str, labels: dict[str, str], m
     ("text", "why"),
     [
         ("a===", "unable to parse requirement: found '=', expected: identifier"),
-        ("a in (b", "unable to parse requirement: found '', expected: ')'"),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
         ("a in b", "unable to parse requirement: found 'b' expected: '('"),
         ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
         (",a", "found ',', expected: !, identifier, or 'end of string'"),

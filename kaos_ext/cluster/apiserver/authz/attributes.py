@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from kaos_ext.cluster.apiserver.options import TRUE
+from kaos_ext.cluster.apiserver.options import is_true
 
 _VERBS = {
     "POST": "create",
@@ -57,7 +57,7 @@ def of_request(method: str, raw_path: str, query: Mapping[str, str]) -> Attribut
     subresource = rest[2] if len(rest) > 2 else ""
     if not name:
         if verb == "get":
-            verb = "watch" if query.get("watch", "") in TRUE else "list"
+            verb = "watch" if is_true(query, "watch") else "list"
             name = _named(query.get("fieldSelector", ""))
         elif verb == "delete":
             verb = "deletecollection"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from kaos_ext.cluster.apiserver.schema.errors import FieldError
 
 Schema = Mapping[str, Any]
 KEY = "x-kubernetes-validations"
+_REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+_OLD_SELF = re.compile(r"\boldSelf\b")
+_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\['([^']+)'\]")
 RULE_LIMIT, TOTAL_LIMIT = 10_000_000, 100_000_000
 _ADVICE = (
     "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are "
@@ -39,25 +43,77 @@ def definition_errors(schema: Schema, path: str) -> list[FieldError]:
 
 
 def _walk(
-    schema: Schema, path: str, many: float, costs: list[tuple[str, float]], *, root: bool = False
+    schema: Schema,
+    path: str,
+    many: float,
+    costs: list[tuple[str, float]],
+    uncorrelated: str = "",
+    *,
+    root: bool = False,
 ) -> Iterator[FieldError]:
     type = type_of(schema, root=root)
     for index, rule in enumerate(schema.get(KEY) or ()):
-        yield from _rule_errors(rule, type, f"{path}.{KEY}[{index}]", many, costs)
+        yield from _rule_errors(rule, schema, type, f"{path}.{KEY}[{index}]", many, costs, uncorrelated)
     for name, below in (schema.get("properties") or {}).items():
         if isinstance(below, dict):
-            yield from _walk(below, f"{path}.properties[{name}]", many, costs)
+            yield from _walk(below, f"{path}.properties[{name}]", many, costs, uncorrelated)
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            yield from _walk(schema[key], f"{path}.{key}", many * max(1, type.limit), costs)
+            apart = key == "items" and schema.get("x-kubernetes-list-type") != "map"
+            within = uncorrelated or (path if apart else "")
+            yield from _walk(schema[key], f"{path}.{key}", many * max(1, type.limit), costs, within)
+
+
+def _words(rule: Schema, schema: Schema, path: str) -> Iterator[FieldError]:
+    """What a rule says beside its expressions."""
+    message = rule.get("message") or ""
+    if "\n" in message:
+        yield errors.invalid(f"{path}.message", message, "must not contain line breaks")
+    reason = rule.get("reason")
+    if reason is not None and reason not in _REASONS:
+        yield errors.not_supported(f"{path}.reason", reason, _REASONS)
+    place = rule.get("fieldPath") or ""
+    if place and not _leads(place, schema):
+        yield errors.invalid(f"{path}.fieldPath", place, "must be a valid path")
+    if rule.get("optionalOldSelf") and not _OLD_SELF.search(rule.get("rule") or ""):
+        why = "may not be set if oldSelf is not used in rule"
+        yield errors.invalid(f"{path}.optionalOldSelf", True, why)
+
+
+def _leads(place: str, schema: Schema) -> bool:
+    """Whether a path like `.spec.size` or `['a.b'].c` names members that the schema has."""
+    at = 0
+    for step in _STEP.finditer(place):
+        if step.start() != at:
+            return False
+        at = step.end()
+        name = step[1] or step[2]
+        below = (schema.get("properties") or {}).get(name)
+        if below is None:
+            below = schema.get("additionalProperties")
+        if not isinstance(below, Mapping):
+            return False
+        schema = below
+    return at == len(place)
 
 
 def _rule_errors(
-    rule: Schema, type: Type, path: str, many: float, costs: list[tuple[str, float]]
+    rule: Schema,
+    schema: Schema,
+    type: Type,
+    path: str,
+    many: float,
+    costs: list[tuple[str, float]],
+    uncorrelated: str,
 ) -> Iterator[FieldError]:
     text = rule.get("rule") or ""
     if not text.strip():
         yield errors.required(f"{path}.rule", "rule is not specified")
+        return
+    yield from _words(rule, schema, path)
+    if uncorrelated and not rule.get("optionalOldSelf") and _OLD_SELF.search(text):
+        why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelated}"
+        yield errors.invalid(f"{path}.rule", text, why)
         return
     scope = {"self": type, "oldSelf": DYN if rule.get("optionalOldSelf") else type}
     estimate = yield from _compiled(text, scope, f"{path}.rule", rule)
@@ -74,7 +130,8 @@ def _rule_errors(
     if shown:
         made = yield from _compiled(shown, scope, f"{path}.messageExpression", rule)
         if made is not None and made.type.kind not in ("string", DYN.kind):
-            yield errors.invalid(f"{path}.messageExpression", _shown(rule), "must evaluate to a string")
+            why = "messageExpression must evaluate to a string"
+            yield errors.invalid(f"{path}.messageExpression", _shown(rule), why)
 
 
 def _compiled(
