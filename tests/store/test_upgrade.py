@@ -6,9 +6,8 @@ import contextlib
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,24 +125,30 @@ def test_what_writes_the_log_is_known(tmp_path: Path) -> None:
     log.close()
 
 
-CHILD = """
-import os, pathlib, signal, sqlite3, sys
-from kaos_ext.store import Log
-from tests.store.test_upgrade import NEW
-left = int(sys.argv[2])
-connect = sqlite3.connect
-def counting(*arguments, **named):
-    made = connect(*arguments, **named)
-    def statement(_):
-        global left
+def upgraded_until(path: Path, statement: int) -> int:
+    """Open the log in a process that kills itself before its n-th SQL statement; how it ended."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left, connect = statement, sqlite3.connect
+
+    def told(_: str) -> None:
+        nonlocal left
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-    made.set_trace_callback(statement)
-    return made
-sqlite3.connect = counting
-Log.open(pathlib.Path(sys.argv[1]), NEW).close()
-"""
+
+    def counting(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        made: sqlite3.Connection = connect(*arguments, **named)
+        made.set_trace_callback(told)
+        return made
+
+    try:
+        setattr(sqlite3, "connect", counting)  # noqa: B010 (a module's function is not assigned to)
+        Log.open(path, NEW).close()
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 @pytest.mark.process
@@ -155,7 +160,7 @@ def test_killed_at_any_statement_it_is_the_old_log_or_the_new_one(tmp_path: Path
     seen: set[str] = set()
     for statement in range(1, 100):
         path = old(tmp_path / f"{statement}.db")
-        ended = subprocess.run([sys.executable, "-c", CHILD, str(path), str(statement)], check=False).returncode
+        ended = upgraded_until(path, statement)
         found = content(path)
         assert found in (original, upgraded), f"killed at statement {statement}"
         seen.add(found[0])
