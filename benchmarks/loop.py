@@ -167,6 +167,7 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
             stopping.set()
             await loop
         journal.close()
+        spans.make()
         telemetry.close()
 
 

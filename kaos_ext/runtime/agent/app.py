@@ -82,6 +82,7 @@ async def _telemetry(export: Export | None, settings: Settings, journal: Journal
         yield
     finally:
         trace.use(None)
+        spans.make()
         await asyncio.to_thread(telemetry.close)
 
 

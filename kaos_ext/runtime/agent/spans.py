@@ -5,32 +5,29 @@
        ├─ chat MODEL                  model_request … model_response
        └─ execute_tool TOOL           tool_call … its outcome
 
-The journal tells of every event it has written, in the task that wrote it; so the request that this task makes next
-belongs to the span that has just begun. Neither prompts nor answers nor arguments are in a span, nor values that came
+The journal tells of every event, in the task that wrote it; so the request that this task makes next belongs to the
+span that has just begun. Its id is known then (`contexts`); the spans themselves are made for many events together,
+a quarter of a second later at most. Neither prompts nor answers nor arguments are in a span, nor values that came
 from Secrets. Labels of metrics are bounded: no ids, and tools by name only when a server has them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from opentelemetry import trace as otel
+
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
-from kaos_ext.runtime import trace
 from kaos_ext.runtime.agent import conventions as names
+from kaos_ext.runtime.agent.contexts import TASK_ENDS, TOOL_ENDS, Begun, Contexts, PresetIds
 from kaos_ext.runtime.telemetry import Telemetry
 
-_TASK_ENDS = {
-    EventType.TASK_COMPLETED: "completed",
-    EventType.TASK_FAILED: "failed",
-    EventType.TASK_CANCELED: "canceled",
-}
-_TOOL_ENDS = {
-    EventType.TOOL_RESULT: "",
-    EventType.TOOL_ERROR: "tool_error",
-    EventType.OUTCOME_UNKNOWN: "outcome_unknown",
-}
+MOST_WAITING = 128
+"""Events; a hundred take some two milliseconds of the event loop."""
+WAIT_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -46,20 +43,20 @@ class _Open:
 
 
 class Spans:
-    """`journal.observers.append(Spans(...))`, and `trace.use(spans.headers)`."""
+    """`journal.observers.append(Spans(...))`, and `trace.use(spans.headers)`; at the end `make()` what waits."""
 
     def __init__(
         self, telemetry: Telemetry, agent: str, model: str, written: Callable[[str], str] = lambda text: text
     ) -> None:
-        from opentelemetry import trace as otel
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        self._otel, self._propagator = otel, TraceContextTextMapPropagator()
+        self._otel = otel
         self._tracer = telemetry.tracer
+        self._contexts = Contexts(self._tracer.sampler)
+        self._ids = self._tracer.id_generator = PresetIds()
+        self.headers, self.latest = self._contexts.headers, self._contexts.latest
+        self._waiting: list[Begun] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._agent, self._model, self._written = agent, model, written
         self._open: dict[str, _Open] = {}
-        self._ended: tuple[str, dict[str, str]] = ("", {})
-        """The run that ended last, and its trace context."""
         meter = telemetry.meter
 
         def histogram(name: str, unit: str, about: str, bounds: Sequence[float]) -> Any:
@@ -76,52 +73,51 @@ class Spans:
 
     def __call__(self, events: Sequence[Event]) -> None:
         for event in events:
-            self._fold(event)
+            begun = self._contexts.begin(event)
+            if begun is not None:
+                self._waiting.append(begun)
+        if len(self._waiting) >= MOST_WAITING:
+            self.make()
+        elif self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WAIT_SECONDS, self.make)
 
-    def headers(self) -> dict[str, str]:
-        """The trace context of what the current task is doing."""
-        own = self._open.get(trace.RUN.get())
-        if own is None:
-            return {}
-        tool = own.tools.get(trace.CALL.get())
-        return _headers((tool[0] if tool else None) or own.chat or own.iteration or own.agent)
+    def make(self) -> None:
+        """Make and end the spans of the events that wait for it, and count them."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        for begun in waiting:
+            self._ids.preset(begun)
+            self._fold(begun.event, begun.parent)
 
-    def latest(self) -> dict[str, str]:
-        """The same for a line in the log: what a run has just ended with belongs to it as well."""
-        run, ended = self._ended
-        return self.headers() or (ended if run == trace.RUN.get() else {})
-
-    def _fold(self, event: Event) -> None:
+    def _fold(self, event: Event, parent: Any) -> None:
         kind = event.type
-        if kind in (EventType.TASK_SUBMITTED, EventType.ITERATION_STARTED):
-            own = self._open.get(event.run) or self._invoked(event)
-            if kind == EventType.ITERATION_STARTED:
-                trace.RUN.set(event.run)
-                own.iteration = self._span("kaos.autonomous.iteration", event, own.agent, iteration=event.iteration)
-            return
         found = self._open.get(event.run)
-        if found is None:
-            return
-        trace.RUN.set(event.run)
-        if kind == EventType.MODEL_REQUEST:
+        if kind == EventType.TASK_SUBMITTED or kind == EventType.ITERATION_STARTED:
+            own = found or self._invoked(event, parent)
+            if kind == EventType.ITERATION_STARTED:
+                own.iteration = self._span("kaos.autonomous.iteration", event, own.agent, iteration=event.iteration)
+        elif found is None:
+            pass
+        elif kind == EventType.MODEL_REQUEST:
             self._end(found.chat, event, "interrupted")
             found.chat, found.chat_since = self._chat(event, found), event.time
         elif kind == EventType.MODEL_RESPONSE:
             self._answered(event, found)
         elif kind == EventType.TOOL_CALL:
             self._called(event, found)
-        elif kind in _TOOL_ENDS:
-            self._tool_ended(event, found, _TOOL_ENDS[EventType(kind)])
+        elif kind in TOOL_ENDS:
+            self._tool_ended(event, found, TOOL_ENDS[kind])
         elif kind in ITERATION_ENDS:
             self._iteration_ended(event, found)
-        elif kind in _TASK_ENDS:
-            state = _TASK_ENDS[EventType(kind)]
+        elif kind in TASK_ENDS:
+            state = TASK_ENDS[kind]
             self._tasks.add(1, {"state": state})
             self._task.record((event.time - found.began) * 1000, {"state": state})
             self._close(event, found, "" if state == "completed" else state)
 
-    def _invoked(self, event: Event) -> _Open:
-        parent = self._propagator.extract(trace.INCOMING.get() or {})
+    def _invoked(self, event: Event, parent: Any) -> _Open:
         span = self._tracer.start_span(
             f"invoke_agent {self._agent}",
             context=parent,
@@ -215,7 +211,6 @@ class Spans:
         self._within(event, own, error)
         self._end(own.iteration, event, error)
         self._end(own.agent, event, error)
-        self._ended = (event.run, _headers(own.agent))
         if self._open.pop(event.run, None) is not None:
             self._invocation.record(event.time - own.began, {names.AGENT_NAME: self._agent, **_failed(error)})
 
@@ -242,11 +237,6 @@ class Spans:
             span.set_attribute(names.ERROR_TYPE, error)
             span.set_status(self._otel.StatusCode.ERROR)
         span.end(_nanoseconds(event.time))
-
-
-def _headers(span: Any) -> dict[str, str]:
-    context = span.get_span_context()
-    return {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"}
 
 
 def _failed(error: str) -> dict[str, str]:
