@@ -6,7 +6,7 @@
 Deployments, pods. Once every agent loops it measures for a while:
 
   lateness   from the agents' own events: how long after the moment that was announced an iteration started
-  pss        of every process of the cluster: daemon, supervisor, forwarder, template, operator, ModelAPI, agents
+  pss        of every process of the cluster: daemon, supervisor, forwarder, templates, operator, ModelAPI, agents
   cpu        of the same, in cores
 
 `--exec` takes the templates out of the image table, so each pod is an interpreter of its own.
@@ -31,6 +31,8 @@ import psutil
 
 NAMESPACE = "default"
 PATIENCE = 600.0
+BATCH = 10
+"""Deployed together, and awaited before the next: what a burst needs at its peak stays with the processes."""
 
 
 def kaos(env: dict[str, str], *words: str) -> None:
@@ -102,7 +104,7 @@ async def addresses(kube: Any, count: int) -> dict[str, str]:
 
     async with asyncio.timeout(PATIENCE):
         while len(found := await ready()) < count:  # noqa: ASYNC110
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.2)
     return found
 
 
@@ -113,10 +115,12 @@ async def measure(home: Path, kube: Any, count: int, seconds: float) -> dict[str
     from kaos_ext.model.events import seconds_of
 
     began = time.monotonic()
-    for start in range(0, count, 20):
-        made: list[Object] = [agent(f"a{n:03}") for n in range(start, min(count, start + 20))]
+    found: dict[str, str] = {}
+    while len(found) < count:
+        upto = min(count, len(found) + BATCH)
+        made: list[Object] = [agent(f"a{n:03}") for n in range(len(found), upto)]
         await asyncio.gather(*(kube.apply(each) for each in made))
-    found = await addresses(kube, count)
+        found = await addresses(kube, upto)
     up = time.monotonic() - began
     print(f"{count} agents ready after {up:.1f} s", file=sys.stderr)
     late: list[float] = []
