@@ -15,8 +15,9 @@ import pytest
 from kaos_ext.model.approvals import Approvals, Decision
 from kaos_ext.model.budget import Budget
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
+from kaos_ext.runtime.agent import journal
 from kaos_ext.runtime.agent.control import Wish
-from kaos_ext.runtime.agent.journal import SCHEMA
+from kaos_ext.runtime.agent.journal import SCHEMA, Retention
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError
 from kaos_ext.runtime.agent.recording import Recording
 from kaos_ext.runtime.agent.replay import Report, replay
@@ -36,7 +37,8 @@ class Life:
 
     def __init__(self, folder: Path, *, approvals: Approvals | None = None, budget: dict[str, Any] | None = None,
                  work: Callable[[Mapping[str, Any]], Any] = lambda given: f"met {given['n']}",
-                 repeatable: bool = False) -> None:  # fmt: skip
+                 repeatable: bool = False, retention: Retention | None = None) -> None:  # fmt: skip
+        self._retention = retention
         self._path = folder / "events.db"
         self._approvals = approvals or Approvals()
         self._budget = Budget.parse(json.dumps(budget)) if budget else Budget()
@@ -53,7 +55,7 @@ class Life:
         goal: str = "watch",
         done: Act | None = None,
     ) -> None:
-        journal = Dying(Log.open(self._path, SCHEMA, sync=Sync.NORMAL))
+        journal = Dying(Log.open(self._path, SCHEMA, sync=Sync.NORMAL), retention=self._retention)
         journal.at = killed_at
         settings = Settings(
             name="a", goal=goal, instructions="be brief", approvals=self._approvals, budget=self._budget
@@ -353,6 +355,20 @@ async def test_a_tool_that_was_not_there_at_first(tmp_path: Path) -> None:
     await life.live(WORK, WORK, WORK, DONE)
     assert {"tool_error", "tool_result"} <= set(life.kinds(1))
     life.same(1)
+
+
+async def test_how_the_loop_was_taken_up_is_known_long_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "TRIM_EVERY", 50)
+    life = Life(tmp_path, retention=Retention(events=100))
+    await life.live(DONE)
+    await life.live(*[WORK, DONE] * 40, *[WORK] * 5, until=42)
+    kept = [event for event in life.events if event.type == EventType.LOOP_STARTED]
+    assert len(kept) == 1 and life.events[0].type == EventType.LOOP_STARTED, "only how the newest process did"
+    first = next(event.iteration for event in life.events if event.type == EventType.ITERATION_STARTED)
+    assert first > 20
+    end = Recording.of(life.events, 42).events[-1]
+    assert end.content["outcome"] == "StepsExhausted"
+    life.same(42)
 
 
 class Owner:

@@ -236,7 +236,7 @@ def test_a_task_is_one_trace_from_its_caller_to_the_tool(machine: Processes) -> 
                         **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"))  # fmt: skip
         agent = machine.start("agent", env)
         agent.post("/", {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"text": "go"}}},
-                   traceparent=TRACEPARENT)  # fmt: skip
+                   traceparent=TRACEPARENT, tracestate="vendor=7")  # fmt: skip
         eventually(lambda: collector.named("invoke_agent auto-agent"), "the agent's span")
         [invoked], [iteration] = (
             collector.named("invoke_agent auto-agent"),
@@ -258,6 +258,7 @@ def test_a_task_is_one_trace_from_its_caller_to_the_tool(machine: Processes) -> 
         [(headers, meta)] = collector.tool_requests
         expected = f"00-{tool.trace_id.hex()}-{tool.span_id.hex()}-01"
         assert headers["traceparent"] == meta["traceparent"] == expected
+        assert headers["tracestate"] == meta["tracestate"] == "vendor=7"
         assert resource_of(collector)["kaos.resource.name"] == "auto-agent"
         assert agent.terminate() == 0
         points = collector.points
@@ -364,6 +365,32 @@ def test_a_tool_server_of_the_handshake_era_learns_of_the_trace_as_well(machine:
         [tool] = collector.named("execute_tool old")
         [meta] = metas
         assert meta["traceparent"].rpartition("-")[0] == f"00-{tool.trace_id.hex()}-{tool.span_id.hex()}"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("given", ["", "nonsense", "00-0-0-01", TRACEPARENT.replace("b7ad6b7169203331", "0" * 16)])
+def test_a_trace_context_that_is_none_begins_a_trace(machine: Processes, given: str) -> None:
+    with grpc_collector() as collector:
+        agent = machine.start("agent", agent_env(DEBUG_MOCK_RESPONSES=mocks("done"), **otel(collector)))
+        question = {"messages": [{"role": "user", "content": "go"}]}
+        assert agent.post("/v1/chat/completions", question, traceparent=given).status == 200
+        assert agent.terminate() == 0
+        [invoked] = collector.named("invoke_agent auto-agent")
+        assert not invoked.parent_span_id
+
+
+@pytest.mark.process
+def test_a_caller_that_does_not_sample_is_followed(machine: Processes) -> None:
+    with http_collector() as collector:
+        env = agent_env(mcp={"echo": collector.url}, DEBUG_MOCK_RESPONSES=ANSWERS,
+                        **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"))  # fmt: skip
+        agent = machine.start("agent", env)
+        agent.post("/", {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"text": "go"}}},
+                   traceparent=TRACEPARENT[:-2] + "00")  # fmt: skip
+        assert agent.terminate() == 0
+        assert not collector.spans and collector.points["kaos.tasks"]
+        [(headers, _)] = collector.tool_requests
+        assert headers["traceparent"].startswith(TRACEPARENT[:36]) and headers["traceparent"].endswith("-00")
 
 
 @pytest.mark.process

@@ -55,12 +55,17 @@ class _Live:
     flags: int
     parent: Context
     agent: int
+    state: str = ""
+    """What the caller's own tracing wants to hear again."""
     iteration: int = 0
     chat: int = 0
     tools: dict[str, int] = field(default_factory=dict)
 
     def header(self, span: int) -> dict[str, str]:
-        return {"traceparent": f"00-{self.trace_id:032x}-{span:016x}-{self.flags:02x}"}
+        told = {"traceparent": f"00-{self.trace_id:032x}-{span:016x}-{self.flags:02x}"}
+        if self.state:
+            told["tracestate"] = self.state
+        return told
 
 
 class Contexts:
@@ -130,7 +135,8 @@ class Contexts:
         context = otel.get_current_span(parent).get_span_context()
         trace_id, flags = (context.trace_id, context.trace_flags & RANDOM) if context.is_valid else (_id(128), RANDOM)
         decision = self._sampler.should_sample(parent, trace_id, "invoke_agent").decision
-        return _Live(trace_id, flags | (SAMPLED if decision.is_sampled() else 0), parent, _id())
+        flags |= SAMPLED if decision.is_sampled() else 0
+        return _Live(trace_id, flags, parent, _id(), context.trace_state.to_header())
 
     def _end(self, run: str, own: _Live) -> None:
         self._ended = (run, own.header(own.agent))

@@ -277,8 +277,10 @@ class Journal:
         runs = [LOOP_RUN, *self._open_runs()]
         firsts = {run: self._start_of(run, DIGEST_ITERATIONS) if run == LOOP_RUN else 0 for run in runs}
         kept, types = self._retention, ", ".join("?" * len(KEPT_TYPES))
-        spared = " AND ".join([f"type NOT IN ({types})", *("NOT (run = ? AND id > ?)" for _ in firsts)])
-        values: list[Any] = [*map(str, KEPT_TYPES), *(value for pair in firsts.items() for value in pair)]
+        begun = "NOT (type = ? AND run = ?)"
+        spared = " AND ".join([f"type NOT IN ({types})", begun, *("NOT (run = ? AND id > ?)" for _ in firsts)])
+        values: list[Any] = [*map(str, KEPT_TYPES), EventType.LOOP_STARTED, LOOP_RUN]
+        values += [value for pair in firsts.items() for value in pair]
         if kept.events:
             self._log.trim(f"id < ? AND {spared}", (self._log.last_id - kept.events, *values))
         if kept.age_seconds:
@@ -287,11 +289,22 @@ class Journal:
             for session in self._touched:
                 self._trim_session(session, kept.session_events, spared, values)
         self._touched.clear()
+        self._trim_beginnings()
         if kept.sessions:
             for session in self._forgotten():
                 self._log.trim(f"session = ? AND {spared}", (session, *values))
                 self._log.trim("session = ? AND type = ?", (session, EventType.SESSION_STARTED))
                 self._sessions.discard(session)
+
+    def _trim_beginnings(self) -> None:
+        """How the loop was taken up is kept as long as an iteration that was worked at then: a replay asks for it."""
+        of = "type = ? AND run = ?"
+        oldest = self._log.select(of, (EventType.ITERATION_STARTED, LOOP_RUN), limit=1)
+        if oldest:
+            begun = (EventType.LOOP_STARTED, LOOP_RUN)
+            own = self._log.select(f"{of} AND id < ?", (*begun, oldest[0]["id"]), descending=True, limit=1)
+            if own:
+                self._log.trim(f"{of} AND id < ?", (*begun, own[0]["id"]))
 
     def _open_runs(self) -> list[str]:
         return [run for run in self.ledger.accounts if run != LOOP_RUN]

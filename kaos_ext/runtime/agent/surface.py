@@ -90,8 +90,8 @@ class Surface:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         method = "GET" if request.method == "HEAD" else request.method
         # Connections are kept, and one task serves all of their requests.
-        given = request.headers.get("traceparent")
-        trace.INCOMING.set({"traceparent": given} if given else None)
+        given = {name: request.headers[name] for name in ("traceparent", "tracestate") if name in request.headers}
+        trace.INCOMING.set(given or None)
         handler = self._handlers.get((method, request.path))
         if handler is None:
             error = {"message": f"the agent is not up: {self._shell.not_ready}", "type": "api_error"}
