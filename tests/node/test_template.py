@@ -82,7 +82,7 @@ handlers = {n: str(signal.getsignal(n)) for n in signal.valid_signals()}
 print(json.dumps([sorted(os.environ), os.getcwd(), sys.argv, sys.path, sorted(os.listdir("/proc/self/fd")),
     os.umask(0), handlers, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())), __name__, gc.isenabled(),
     threading.active_count(), sys.stdout.write_through, sys.stdout.encoding, os.readlink("/proc/self/fd/0"),
-    __import__("tempfile").gettempdir(), sys.orig_argv[1:], os.nice(0)]))
+    __import__("tempfile").gettempdir(), __import__("site").ENABLE_USER_SITE, sys.orig_argv[1:], os.nice(0)]))
 """
     env = {"ONLY": "this", "PYTHONPATH": SHIM, "TMPDIR": str(supervisor.root)}
     fork = json.loads(await said(supervisor, spec(supervisor.root, code, **env)))
@@ -131,7 +131,15 @@ async def test_names_of_services_resolve_in_a_fork(supervisor: SupervisorClient)
 
 
 @pytest.mark.parametrize(
-    "env", [{"PYTHONHASHSEED": "0"}, {"LD_PRELOAD": ""}, {"LC_ALL": "C"}, {"PYTHONPATH": "/mine"}, {"LANG": "de_DE"}]
+    "env",
+    [
+        {"PYTHONHASHSEED": "0"},
+        {"LD_PRELOAD": ""},
+        {"LC_ALL": "C"},
+        {"PYTHONPATH": "/mine"},
+        {"LANG": "de_DE"},
+        {"OTEL_PROPAGATORS": "b3"},
+    ],
 )
 def test_a_variable_that_a_fork_would_see_too_late_means_exec(tmp_path: Path, env: dict[str, str]) -> None:
     assert fits(spec(tmp_path, ""))

@@ -31,7 +31,10 @@ _SHORT_LIFE = 10.0
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 """Has setproctitle leave the place of the environment alone, where the mark of a process stands."""
 _NODES_OWN = {"PYTHONPATH", "PYTHONUNBUFFERED"}
-_EARLY = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "OPENSSL_", "AIOHTTP_", "MULTIDICT_", "YARL_", "PYDANTIC_")
+_EARLY = (
+    *("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANGUAGE", "OPENSSL_", "SSLKEYLOGFILE", "PYDANTIC_"),
+    *("AIOHTTP_", "FROZENLIST_", "MULTIDICT_", "PROPCACHE_", "YARL_", "OTEL_PROPAGATORS", "OTEL_PYTHON_"),
+)
 """Prefixes of variables that a process reads before its program begins, or when a module is imported."""
 
 
@@ -125,6 +128,7 @@ class Templates:
     def _start(self, template: _Template) -> None:
         ours, theirs = socket.socketpair()
         env = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", _KEEP_ENVIRONMENT: "1"}
+        env["HOME"] = str(self._root)  # as no pod's home is the user's: packages installed there are not seen
         command = [sys.executable, "-P", "-m", "kaos_ext.cluster.node.template", "--control", str(theirs.fileno())]
         try:
             process = subprocess.Popen(
