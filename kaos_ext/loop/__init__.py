@@ -30,7 +30,7 @@ from kaos_ext.loop.decide import (
     resumes_at,
     unknown,
 )
-from kaos_ext.loop.ledger import Ledger, Refusal, estimated_tokens
+from kaos_ext.loop.ledger import Ledger, Refusal, estimated_tokens, refusal_beside
 from kaos_ext.loop.prompt import Message, fingerprint, prompt
 from kaos_ext.loop.state import Limits, PendingCall, Repeat, RunSpec, RunState, begin, fold, interrupted
 
@@ -66,6 +66,7 @@ __all__ = [
     "over",
     "pause",
     "prompt",
+    "refusal_beside",
     "resumes_at",
     "unknown",
 ]

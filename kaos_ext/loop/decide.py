@@ -334,11 +334,18 @@ def _cut(state: RunState, now: float, refused: Refusal | None = None) -> tuple[E
 
 
 def failed(
-    state: RunState, error: str, now: float, *, retry_after: float = 0, billed: bool = False
+    state: RunState,
+    error: str,
+    now: float,
+    *,
+    retry_after: float = 0,
+    billed: bool = False,
+    spent: Mapping[str, float] | None = None,
 ) -> tuple[Event, ...]:
     """The records of an iteration that an error ended; `billed` when what failed may have cost something all the same.
 
-    `retry_after` are the seconds for which whoever failed wants to be left alone.
+    `spent` is what it cost if that is known; `retry_after` are the seconds for which whoever failed wants to be left
+    alone.
     """
     unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
     more: dict[str, Any] = {"error": error}
@@ -346,6 +353,8 @@ def failed(
         more["retry_after_seconds"] = retry_after
     if billed:
         more["billed"] = True
+    if spent:
+        more["spent"] = dict(spent)
     end = _end(state, now, EventType.ITERATION_FAILED, Outcome.FAILED, **more)
     return (*unknowns, _event(state, EventType.ERROR, error), end)
 

@@ -214,7 +214,9 @@ def _iteration_ended(account: Account | None, event: Event) -> Booked:
     spent = Amounts(wall_seconds=account.worked) if account.worked else NOTHING
     # A model that said it failed has not billed; one that broke off, or never came to an answer, may have.
     billed = event.type != EventType.ITERATION_FAILED or event.fields.get("billed")
-    if billed and account.reserved is not None:
+    if told := event.fields.get("spent"):
+        spent = spent.plus(Amounts.from_json(told))
+    elif billed and account.reserved is not None:
         spent = spent.plus(account.reserved)
     return changed(account, reserved=None, last=None, worked=0.0), spent
 
@@ -259,8 +261,10 @@ def _used(content: Mapping[str, Any], reserved: Amounts) -> Amounts:
         tokens = (reserved.tokens or 0) + estimated_tokens(len(str(content.get("text") or "")))
     else:
         tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
-    cost = content.get("cost")
-    return Amounts(steps=1, tokens=tokens, cost=None if cost is None else float(cost))
+    cost, asked = content.get("cost"), content.get("model_calls")
+    # One of them is on record as the request.
+    more = int(asked) - 1 if asked else None
+    return Amounts(steps=1, model_calls=more, tokens=tokens, cost=None if cost is None else float(cost))
 
 
 def _with(spent: Amounts, now: float, accounts: Iterable[Account], leases: Iterable[Amounts] = ()) -> Amounts:
@@ -325,6 +329,15 @@ def refusal(ledger: Ledger, budget: Budget, run: str, now: float, doing: Doing) 
             until = (_day(now) + 1.0) * DAY_SECONDS if scope is Scope.DAY else None
             return Refusal(scope, resource, used, most, until)
     return None
+
+
+def refusal_beside(ledger: Ledger, budget: Budget, run: str, now: float, underway: Amounts) -> Refusal | None:
+    """The first limit without room for a model call while this is under way in the run instead of what is reserved."""
+    if not budget:
+        return None
+    account = ledger.account(run)
+    account = changed(account, reserved=underway)
+    return refusal(changed(ledger, accounts={**ledger.accounts, run: account}), budget, run, now, Doing.MODEL)
 
 
 def room(ledger: Ledger, budget: Budget, run: str, now: float, resource: Resource) -> float | None:

@@ -14,6 +14,7 @@ import pytest
 
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec
+from kaos_ext.model.budget import Budget
 from kaos_ext.model.errors import UsageError
 from kaos_ext.model.events import LOOP_RUN, EventType, Outcome
 from kaos_ext.runtime.agent import Context, ToolFailed
@@ -70,15 +71,17 @@ class World:
     def _opened(self) -> Journal:
         return Journal(Log.open(self._folder / "events.db", SCHEMA, sync=Sync.NORMAL))
 
-    async def run(self, function: Any, *, again: bool = False, max_steps: int = 5) -> Run:
+    async def run(self, function: Any, *, again: bool = False, max_steps: int = 5, budget: Budget | None = None) -> Run:
         if again:
             self.journal.close()
             self.journal = self._opened()
         model = FunctionModel(function_of(function), Settings("a"), self.oracle)
-        state = loop.begin(RunSpec("go", LOOP_RUN, "s", Repeat.ONCE, Limits(max_steps=max_steps)))
+        budget = budget or Budget()
+        state = loop.begin(RunSpec("go", LOOP_RUN, "s", Repeat.ONCE, Limits(max_steps=max_steps), budget=budget))
         for event in self.journal.of_run(LOOP_RUN):
             state = loop.fold(state, event)
-        run = Run(loop.interrupted(state), Equipment(self.journal, model, ToolBox([self.bench]), "be brief"))
+        equipment = Equipment(self.journal, model, ToolBox([self.bench]), "be brief", price=budget.price("m"))
+        run = Run(loop.interrupted(state), equipment)
         await run.drive(self.control)
         return run
 
@@ -171,9 +174,31 @@ async def test_steps_bound_a_function_too(world: World) -> None:
     assert run.state.status.last_outcome == Outcome.STEPS_EXHAUSTED and len(world.bench.calls) == 3
 
 
+@pytest.mark.parametrize(
+    ("limits", "asked"), [({"modelCalls": 3}, 3), ({"tokens": 20}, 3), ({"cost": 2e-5}, 3), ({"toolCalls": 1}, 9)]
+)
+async def test_each_question_of_a_function_is_checked_against_the_budget_before_it_is_asked(
+    world: World, limits: dict[str, float], asked: int
+) -> None:
+    async def curious(message: str, context: Context) -> str:
+        for _ in range(9):
+            await context.ask("why?")
+        return "enough"
+
+    prices = {"*": {"inputPerMillion": 1, "outputPerMillion": 1}}
+    run = await world.run(curious, budget=Budget.from_json({"life": limits, "prices": prices}))
+    assert len(world.oracle.asked) == asked
+    spent = world.journal.ledger.life
+    assert (spent.model_calls, spent.tokens) == (asked, 9 * asked), "also of a function that failed"
+    if asked == 3:
+        assert run.state.status.last_outcome == Outcome.FAILED
+        assert f"life.{next(iter(limits))} is used up" in run.state.status.last_error
+
+
 async def test_an_iteration_of_a_function_is_replayed_without_the_function(world: World) -> None:
     async def agent(message: str, context: Context) -> str:
-        return await context.call("work", n=1)
+        await context.ask("why?")
+        return await context.call("work", n=1) + await context.ask("and why?") + await context.ask("but why?")
 
     await world.run(agent)
     report = replay(Recording.of(world.journal.of_run(LOOP_RUN), 1))

@@ -15,6 +15,7 @@ calls in the same order; what it does beside them may happen twice.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +23,14 @@ from typing import Any
 
 import aiohttp
 
-from kaos_ext.loop import Message
+from kaos_ext.loop import Message, estimated_tokens
 from kaos_ext.model import podenv
 from kaos_ext.runtime.agent import app
 from kaos_ext.runtime.agent.model import Answer, Call, Model, ModelError, OnText, Question
 from kaos_ext.runtime.agent.settings import Settings
 
 ERROR = "Error: "
+log = logging.getLogger(__name__)
 
 
 class ToolFailed(Exception):
@@ -56,6 +58,9 @@ class Context:
         self._past = _past(question.messages[goal + 1 :])
         self._made = 0
         self._usage: dict[str, int] = {}
+        self._asked = 0
+        """Questions to the model since the last step."""
+        self._room = question.room
         self.asked: list[_Wanted] = []
         self.wanted = asyncio.Event()
 
@@ -80,12 +85,20 @@ class Context:
         return text
 
     async def ask(self, messages: str | Sequence[tuple[str, str]], *, instructions: str | None = None) -> str:
-        """What the agent's model answers to a text, or to (role, text) messages; its tokens count as this agent's."""
+        """What the agent's model answers to a text, or to (role, text) messages; its tokens count as this agent's.
+
+        Raises ModelError when the model fails, or when a limit of the budget leaves no room for the question.
+        """
+        if self._room is not None and (refused := self._room(self._usage, self._asked)):
+            raise ModelError(refused)
+        self._asked += 1
         said = [("user", messages)] if isinstance(messages, str) else list(messages)
         system = self.instructions if instructions is None else instructions
         lead = [Message("system", system)] if system else []
-        answer = await self._model.ask(Question([*lead, *(Message(role, text) for role, text in said)]))
-        self.used(answer.usage)
+        question = [*lead, *(Message(role, text) for role, text in said)]
+        answer = await self._model.ask(Question(question))
+        reported = answer.usage if answer.usage.get("prompt_tokens") is not None else _estimate(question, answer)
+        self.used(reported)
         return answer.text
 
     def used(self, usage: Mapping[str, int] | None = None, **tokens: int) -> None:
@@ -93,9 +106,9 @@ class Context:
         for key, amount in {**(usage or {}), **tokens}.items():
             self._usage[key] = self._usage.get(key, 0) + amount
 
-    def spent(self) -> dict[str, int]:
-        """Tokens since this was asked last."""
-        spent, self._usage = self._usage, {}
+    def spent(self) -> tuple[dict[str, int], int]:
+        """Tokens and questions since this was asked last."""
+        spent, self._usage, self._asked = (self._usage, self._asked), {}, 0
         return spent
 
 
@@ -129,9 +142,13 @@ class FunctionModel:
         work = self._taken_up(question) or self._begun(question)
         try:
             await self._until_it_waits(work)
+            failure = work.task.exception() if work.task.done() else None
         except BaseException:
             self._end(question.run)
             raise
+        if failure is not None:
+            self._end(question.run)
+            raise _failed(failure, work.context)
         name = getattr(self._function, "__name__", "function")
         if not work.task.done():
             calls = []
@@ -139,12 +156,18 @@ class FunctionModel:
                 work.waiting[wanted.call.id] = wanted.result
                 calls.append(wanted.call)
             work.context.asked.clear()
-            return Answer("", tuple(calls), work.context.spent(), name)
+            return self._answer("", calls, work, name)
         del self._open[question.run]
         text = work.task.result()
         if on_text is not None and text:
             await on_text(text)
-        return Answer(text, (), work.context.spent(), name)
+        return self._answer(text, (), work, name)
+
+    def _answer(self, text: str, calls: Sequence[Call], work: _Work, name: str) -> Answer:
+        usage, asked = work.context.spent()
+        # What a function does not tell of it did not use: nothing is estimated for it.
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, **usage}
+        return Answer(text, tuple(calls), usage, name, max(1, asked))
 
     def _taken_up(self, question: Question) -> _Work | None:
         """The function that waits for what this question brings; None when it has to begin (again)."""
@@ -189,6 +212,28 @@ class FunctionModel:
 async def _text(function: Function, message: str, context: Context) -> str:
     result: Any = await function(message, context)
     return result if isinstance(result, str) else str(result)
+
+
+def _failed(failure: BaseException, context: Context) -> BaseException:
+    """What ends the iteration: the function's error, with what its questions cost until then."""
+    usage, asked = context.spent()
+    if not asked or not isinstance(failure, Exception):
+        return failure
+    if isinstance(failure, ModelError):
+        failure.usage, failure.asked = usage, asked
+        return failure
+    log.error("the function failed", exc_info=failure)
+    error = ModelError(f"{type(failure).__name__}: {failure}", usage=usage, asked=asked)
+    error.__cause__ = failure
+    return error
+
+
+def _estimate(question: Sequence[Message], answer: Answer) -> dict[str, int]:
+    """For a model that does not report what it used."""
+    return {
+        "prompt_tokens": estimated_tokens(sum(len(message.text) for message in question)),
+        "completion_tokens": estimated_tokens(len(answer.text)),
+    }
 
 
 def _goal_at(messages: Sequence[Message]) -> int:

@@ -24,8 +24,19 @@ OnText = Callable[[str], Awaitable[None]]
 class ModelError(KaosError):
     """The model could not be asked, or answered what no model may answer."""
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0, billed: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after: float = 0,
+        billed: bool = False,
+        usage: Mapping[str, int] | None = None,
+        asked: int = 0,
+    ) -> None:
         super().__init__(message, hint=hint)
+        self.usage, self.asked = usage or {}, asked
+        """Tokens and calls that it cost nevertheless, where that is known."""
         self.retry_after = retry_after
         """Seconds for which its server wants to be left alone."""
         self.billed = billed
@@ -41,6 +52,8 @@ class Question:
     run: str = ""
     iteration: int = 0
     step: int = 1
+    room: Callable[[Mapping[str, int], int], str] | None = None
+    """For who asks a model on its own: why there is no room for one more call beside these tokens and calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class Answer:
     calls: tuple[Call, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     model: str = ""
+    asked: int = 1
+    """Model calls that were made for it."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of a `model_response` event; the iteration can be taken up again from it."""
@@ -67,7 +82,8 @@ class Answer:
             | ({"problem": call.problem} if call.problem else {})
             for call in self.calls
         ]
-        return {"text": self.text, "tool_calls": calls, "usage": dict(self.usage), "model": self.model}
+        more = {"model_calls": self.asked} if self.asked > 1 else {}
+        return {"text": self.text, "tool_calls": calls, "usage": dict(self.usage), "model": self.model, **more}
 
 
 class Model(Protocol):

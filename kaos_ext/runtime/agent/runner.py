@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kaos_ext import loop
 from kaos_ext.loop import AskModel, CallTools, End, Message, Park, PendingCall, Record, RunState, WaitUntil
-from kaos_ext.model.budget import Price
+from kaos_ext.model.budget import Amounts, Price
 from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
 from kaos_ext.model.values import changed
 from kaos_ext.runtime import trace
@@ -152,8 +152,9 @@ class Run:
                 # The loop's clock may be a hair ahead of the one that the next decision looks at.
                 await asyncio.sleep(max(0.0, end - self._with.clock()) + 0.001)
         except ModelError as error:
-            now, asked, billed = self._with.clock(), error.retry_after, error.billed
-            self.record(*loop.failed(self.state, str(error), now, retry_after=asked, billed=billed))
+            now, later, billed = self._with.clock(), error.retry_after, error.billed
+            spent = self._underway(error.usage, error.asked).to_json() if error.asked else None
+            self.record(*loop.failed(self.state, str(error), now, retry_after=later, billed=billed, spent=spent))
         except StoreError:
             raise
         except Exception as error:
@@ -176,7 +177,8 @@ class Run:
         asked["reserved"] = reserved = self._reserved(messages)
         self.record(self._event(EventType.MODEL_REQUEST, asked, step))
         spec, status = self.state.spec, self.state.status
-        question = Question(messages, tools, status.totals.model_calls, spec.run, status.iteration, step)
+        made = status.totals.model_calls
+        question = Question(messages, tools, made, spec.run, status.iteration, step, self._room)
         # A loop without a pause, on answers that need no waiting, must leave room for requests.
         await asyncio.sleep(0)
         answer = await self._with.model.ask(question, self._on_text)
@@ -184,6 +186,18 @@ class Run:
         if self._with.price is not None:
             content["cost"] = round(self._cost(answer, reserved["tokens"]), 9)
         self.hold(self._event(EventType.MODEL_RESPONSE, content, step))
+
+    def _room(self, usage: Mapping[str, int], asked: int) -> str:
+        """Why the budget has no room for a call of the model within a step that used and made this much already."""
+        ledger, spec, now = self._with.journal.ledger, self.state.spec, self._with.clock()
+        refused = loop.refusal_beside(ledger, spec.budget, spec.run, now, self._underway(usage, asked))
+        return "" if refused is None else refused.message
+
+    def _underway(self, usage: Mapping[str, int], asked: int) -> Amounts:
+        given, taken = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        cost = None if self._with.price is None else round(self._with.price.cost(given, taken), 9)
+        # The request on record stands for the first call.
+        return Amounts(model_calls=asked - 1, tokens=given + taken, cost=cost)
 
     def _reserved(self, messages: Sequence[Message]) -> dict[str, float]:
         """What a call costs at least, as far as can be known before it: its prompt."""

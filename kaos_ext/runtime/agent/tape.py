@@ -222,7 +222,11 @@ class TapeModel:
             for call in content.get("tool_calls") or ()
         )
         return Answer(
-            str(content.get("text") or ""), calls, content.get("usage") or {}, str(content.get("model") or "")
+            str(content.get("text") or ""),
+            calls,
+            content.get("usage") or {},
+            str(content.get("model") or ""),
+            asked=int(content.get("model_calls") or 1),
         )
 
 
