@@ -26,7 +26,7 @@ from kaos_ext.cluster.node.spawning import Pipes
 AVAILABLE = sys.platform.startswith("linux")
 PATIENCE = 5.0
 """Seconds that a start waits for a template that is just starting."""
-_FORK_SECONDS = 2.0
+_FORK_SECONDS = 5.0
 _SHORT_LIFE = 10.0
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 """Has setproctitle leave the place of the environment alone, where the mark of a process stands."""
@@ -170,15 +170,16 @@ class Templates:
             self._selector.unregister(template.control)
             template.control.close()
             template.control, template.warm = None, False
-            kill(template.pid)
+            if template.pid:
+                kill(template.pid)
 
     def reaped(self, pid: int) -> bool:
         """Told of a child's end; whether it was a template."""
         template = next((each for each in self._all.values() if each.pid == pid), None)
         if template is None:
             return False
+        template.pid = 0  # by now it may be anybody's
         self._hang_up(template)
-        template.pid = 0
         self._failed(template)
         if template.failures <= 1:
             self.want(template.modules)
