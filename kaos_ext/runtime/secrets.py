@@ -8,11 +8,12 @@ of many lines. What encrypts, hashes or spells it otherwise is not found.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 from urllib.parse import quote, quote_plus
 
 SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)($|_)", re.IGNORECASE)
@@ -164,6 +165,37 @@ class RedactedStream:
         """The rest."""
         held, self._held = self._held, ""
         return self._redactor.text(held)
+
+
+class RedactedOutput(io.TextIOBase):
+    """A text stream, like standard output, to which secret values do not get; bytes are the writer's own affair."""
+
+    def __init__(self, out: TextIO, redactor: Redactor) -> None:
+        self._out, self._redactor = out, redactor
+
+    def write(self, text: str) -> int:
+        self._out.write(self._redactor.text(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return self._out.buffer
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._out.encoding
 
 
 class RedactingFormatter(logging.Formatter):

@@ -141,6 +141,9 @@ KEY = os.environ["API_KEY"].strip()
 def leak(key: str) -> str:
     "Tell."
     print("the tool says", KEY, flush=True)
+    import sys
+    sys.stderr.write("and " + KEY + "\\n")
+    sys.stdout.buffer.write(b"bytes\\n")
     forms = [KEY, json.dumps({"k": KEY}), urllib.parse.quote(KEY), base64.b64encode(b"user:" + KEY.encode()).decode()]
     return "the key is " + " ".join(forms)
 def fail() -> str:

@@ -1,8 +1,7 @@
 """The server's process: tools on the official SDK's server, streamable HTTP at `/mcp`, stateless, JSON replies.
 
 The shell's checks stand before it as ASGI middleware, with `/health` and `/ready`. Tools that are plain functions run
-in worker threads, so a slow one holds nothing up. Values of the server's own Secrets leave it neither in answers nor in
-what its tools print.
+in worker threads, so a slow one holds nothing up. Values of the server's own Secrets do not leave it in answers.
 """
 
 from __future__ import annotations
@@ -12,16 +11,14 @@ import contextlib
 import functools
 import gc
 import inspect
-import io
 import json
 import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError
@@ -89,29 +86,6 @@ def _redacted(send: Send, redactor: Redactor) -> Send:
         await send({**message, "body": body})
 
     return sent
-
-
-class _Printed(io.TextIOBase):
-    """Where what tools print goes, without values from Secrets."""
-
-    def __init__(self, out: TextIO, redactor: Redactor) -> None:
-        self._out, self._redactor = out, redactor
-
-    def write(self, text: str) -> int:
-        self._out.write(self._redactor.text(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._out.fileno()
-
-    def isatty(self) -> bool:
-        return self._out.isatty()
 
 
 def build(name: str, tools: Sequence[SourceTool], guard: Guard, redactor: Redactor | None = None) -> Checked:
@@ -223,8 +197,6 @@ def serve(env: Mapping[str, str]) -> int:
     set_up_process("mcp", name, env)
     logging.getLogger("mcp").setLevel(max(logging.WARNING, logging.getLogger().level))
     redactor = Redactor(values_from_secrets(env))
-    if redactor:
-        sys.stdout, sys.stderr = _Printed(sys.stdout, redactor), _Printed(sys.stderr, redactor)
     app = build(name, tools_of(source), Guard.from_env(env), redactor)
     asyncio.run(run(app, env.get(podenv.HOST) or "127.0.0.1", int(env.get(podenv.PORT) or 8000)))
     return 0
