@@ -101,10 +101,13 @@ async def _stepwise(progress: Progress, step: str, work: Any) -> Any:
 
     running = asyncio.ensure_future(asyncio.to_thread(work, tell))
     try:
-        return await asyncio.shield(running)
+        # Waited for, not awaited: an interrupt cancels this wait alone, and the work ends as soon as it tells.
+        await asyncio.wait([running])
+        return running.result()
     except asyncio.CancelledError:
         stopped = True
         await asyncio.wait([running])
+        running.exception()  # looked at, so that nobody speaks of it
         raise
     except KaosError:
         progress.fail()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -425,3 +426,32 @@ def test_killed_meanwhile_there_is_no_cluster_and_the_next_one_clears_up(saved: 
     restore(saved, "copy")
     assert not (home / "restoring").exists()
     assert load_config(home / "clusters" / "copy").name == "copy"
+
+
+@pytest.mark.process
+def test_interrupted_it_ends_at_once_and_leaves_nothing(cluster: ClusterConfig, home: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        (cluster.volumes / f"large-{number}").write_bytes(os.urandom(6 * 2**20))
+
+    def interrupted(*words: str, once: Callable[[], bool]) -> None:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "kaos"), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        deadline = time.monotonic() + 20
+        while not once():
+            assert time.monotonic() < deadline and process.poll() is None, f"{words} never came so far"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=20)
+        assert (process.returncode, out) == (130, "") and "Traceback" not in said
+
+    before = {path.name for path in tmp_path.iterdir()}
+    interrupted("backup", "x", once=lambda: bool(list(tmp_path.glob(".x.*"))))
+    assert {path.name for path in tmp_path.iterdir()} == before
+    save(cluster, tmp_path / "whole")
+    interrupted("restore", "whole", "copy", once=(home / "restoring").exists)
+    assert not (home / "restoring").exists() and not (home / "clusters" / "copy").exists()

@@ -213,9 +213,9 @@ class _Unpacking:
         if not inside or not (entry.isreg() or entry.isdir() or entry.issym()):
             raise NotABackup(self.file, f"it holds {entry.name!r}, which no backup has")
         path = self.folder.joinpath(*parts[1:])
+        # Told of every file, so that whoever listens can stop it there.
+        self.on_progress(f"volume {parts[2]}" if len(parts) > 2 and parts[1] == "volumes" else parts[1])
         if entry.isdir():
-            if path.parent.name == "volumes":
-                self.on_progress(f"volume {path.name}")
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.chmod(0o700 | (entry.mode & 0o777))
         elif entry.issym():

@@ -125,12 +125,12 @@ class _Writer:
 
     def _volumes(self, archive: tarfile.TarFile, config: ClusterConfig, on_progress: Progress) -> None:
         for path in _walk(config.volumes):
+            # Told of every file, so that whoever listens can stop it there.
+            on_progress(f"volume {path.relative_to(config.root).parts[1]}" if path != config.volumes else "volumes")
             name = STATE + os.fsencode(path.relative_to(config.root)).decode("utf-8", "surrogateescape")
             try:
                 found = path.lstat()
                 if stat.S_ISDIR(found.st_mode):
-                    if path.parent == config.volumes:
-                        on_progress(f"volume {path.name}")
                     archive.addfile(_entry(name, found, tarfile.DIRTYPE))
                 elif stat.S_ISLNK(found.st_mode):
                     entry = _entry(name, found, tarfile.SYMTYPE)
