@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaos_ext.loop import Limits, RunSpec, RunState
+from kaos_ext.model.approvals import Approvals, Decision
 from kaos_ext.model.budget import Budget, Scope
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, EventType
 from kaos_ext.model.loop_state import LoopPhase
@@ -169,3 +171,53 @@ def test_a_budget_holds_wherever_the_process_dies(at: int) -> None:
 def test_a_budget_holds_however_often_the_process_dies(kills: list[int]) -> None:
     world = limited_world()
     check_spending(world, run_out(world, kills))
+
+
+# -- held, asked and bounded at the same time --------------------------------------------------------------------------
+
+
+def lively() -> World:
+    """A loop whose owner holds it at times, that asks somebody who stays silent, and that its limits cut and hold."""
+    spec = RunSpec(
+        "count",
+        limits=Limits(max_steps=5, interval_seconds=1),
+        approvals=Approvals(("ask",), timeout_seconds=5, on_timeout=Decision.ALLOW),
+        budget=Budget.from_json({"perIteration": {"toolCalls": 2}, "perDay": {"iterations": 4}}),
+    )
+    world = World(spec, Answers(call("count", "a"), call("ask", "b"), call("count", "c"), "counted"))
+    world.suspend_at = lambda state: int(world.now) % 9 < 2
+    return world
+
+
+def lived(world: World) -> None:
+    started = [event.iteration for event in world.of_type(EventType.ITERATION_STARTED)]
+    ended = [event.iteration for event in world.log if event.type in ITERATION_ENDS]
+    assert started == ended == list(range(1, ITERATIONS + 1))
+    asked = Counter(event.iteration for event in world.of_type(EventType.APPROVAL_REQUESTED))
+    assert asked and set(asked.values()) == {1}, "a person is asked once for each call"
+    intents = Counter((event.content["tool"], event.iteration) for event in world.of_type(EventType.TOOL_CALL))
+    assert all(made <= intents[what] for what, made in Counter(world.calls).items()), "no call is made twice"
+    assert max(Counter(event.iteration for event in world.of_type(EventType.TOOL_CALL)).values()) == 2
+    held = [event for event in world.of_type(EventType.BUDGET_EXHAUSTED) if event.content["scope"] == Scope.DAY]
+    assert held and {event.content["reason"] for event in held} == {"perDay.iterations"}
+    turns = world.types("paused", "resumed")
+    assert "paused" in turns and all(one != other for one, other in pairwise(turns)), "held once, let go once"
+
+
+def test_wherever_it_dies_while_it_is_held_asks_or_is_bounded_nothing_is_lost_or_doubled() -> None:
+    whole, places = lively(), Counter[str]()
+    whole.after = lambda point: places.update([point])
+    whole.run(until=lambda state: state.status.totals.iterations >= ITERATIONS)
+    lived(whole)
+    for place in range(1, places.total() + 1):
+        world = lively()
+        survive(world, [place])
+        lived(world)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=12))
+def test_any_number_of_deaths_of_a_loop_that_is_held_asks_and_is_bounded(kills: list[int]) -> None:
+    world = lively()
+    survive(world, kills)
+    lived(world)
