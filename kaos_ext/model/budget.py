@@ -141,7 +141,7 @@ class Budget:
     currency: str = ""
 
     def __bool__(self) -> bool:
-        return any(any(True for _ in amounts.items()) for amounts in self.limits.values())
+        return bool(self.limits) and any(any(True for _ in amounts.items()) for amounts in self.limits.values())
 
     def limit(self, scope: Scope) -> Amounts:
         return self.limits.get(scope, NOTHING)

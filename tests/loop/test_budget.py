@@ -134,6 +134,23 @@ def test_what_a_question_without_an_answer_cost_and_how_long_it_took_is_kept(
     assert (over.life.tokens or 0, over.life.wall_seconds, over.life.model_calls) == (tokens, 5.0, 1)
 
 
+def test_events_that_are_added_up_together_come_to_the_same_as_one_by_one_over_midnight_too() -> None:
+    found = world(Answers(call("look")), perIteration={"steps": 3})
+    found.now = 5 * DAY_SECONDS - 2.0
+    found.run(until=ended(12))
+    assert {int(event.time // DAY_SECONDS) for event in found.log} == {4, 5}
+    beside = [replace(event, run="chat_1") for event in found.log]
+    mixed = [replace(e, seq=0) for pair in zip(found.log, beside, strict=True) for e in pair]
+    one_by_one = Ledger()
+    for event in mixed:
+        one_by_one = ledger.fold(one_by_one, event)
+    together = ledger.fold(Ledger(), *mixed)
+    assert (together.day, together.accounts) == (one_by_one.day, one_by_one.accounts)
+    for scope in ("today", "life"):
+        assert getattr(together, scope).to_json() == pytest.approx(getattr(one_by_one, scope).to_json())
+    assert together.today.tokens and together.today.tokens < (together.life.tokens or 0)
+
+
 def test_runs_beside_each_other_see_each_others_reservations() -> None:
     limits = budget(life={"tokens": 50})
     both = ledger.fold(Ledger(), asked(1, "chat_1", tokens=50))

@@ -42,6 +42,8 @@ FEW_TYPES = 8
 MOST_SUPERSEDED = 10
 """So many ends are looked through for each that a digest tells of."""
 CHECKPOINT_EVERY = 1_000
+MOST_UNBOOKED = 64
+"""Events whose spending is added up together, when nobody asks before; they are kept in memory so long."""
 LOCK_POLL_SECONDS = 0.1
 STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -70,8 +72,9 @@ def _trim_every(kept: Retention) -> int:
 
 
 class Journal:
-    ledger: Ledger = Ledger()
-    """What the agent has spent, all runs together: the fold of everything recorded."""
+    _ledger = Ledger()
+    _unbooked: Sequence[Event] = ()
+    """Events that are not in the ledger yet."""
 
     def __init__(
         self,
@@ -202,9 +205,25 @@ class Journal:
                 self._sessions.add(event.session)
                 if self._retention.session_events:
                     self._touched.add(event.session)
-        self.ledger = ledger.fold(self.ledger, *events)
+        self._unbooked = [*self._unbooked, *events]
+        if len(self._unbooked) >= MOST_UNBOOKED:
+            self._book()
         for observer in self.observers:
             observer(events)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the agent has spent, all runs together: the fold of everything that has happened."""
+        if self._unbooked:
+            self._book()
+        return self._ledger
+
+    @ledger.setter
+    def ledger(self, known: Ledger) -> None:
+        self._ledger, self._unbooked = known, ()
+
+    def _book(self) -> None:
+        self._ledger, self._unbooked = ledger.fold(self._ledger, *self._unbooked), ()
 
     def _spending(self) -> Ledger:
         """What was spent, from the last summary on; trimmed events are in it."""

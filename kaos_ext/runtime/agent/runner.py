@@ -110,6 +110,8 @@ class Run:
         return changed(state, suspended=suspended, hold_after=hold_after)
 
     def _with_ledger(self) -> RunState:
+        if not self.state.spec.budget:
+            return self.state  # Nothing is decided by it.
         ledger = self._with.journal.ledger
         return self.state if self.state.ledger is ledger else changed(self.state, ledger=ledger)
 
