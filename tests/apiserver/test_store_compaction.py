@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kaos_ext.cluster.apiserver import collection
 from kaos_ext.cluster.apiserver import storage as storage_module
 from kaos_ext.store import commit
 from tests.apiserver.conftest import CMS, Http, Running, config_map, next_of
@@ -60,7 +61,7 @@ async def test_the_space_of_a_burst_goes_back_to_the_disk(small: None, running: 
 
 async def test_few_large_versions_are_bounded_by_their_size(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_module, "KEEP_BYTES", 100_000)
-    monkeypatch.setattr(storage_module, "RING_BYTES", 100_000)
+    monkeypatch.setattr(collection, "RING_BYTES", 100_000)
     http, storage = running.http, running.server.storage
     first = (await http.post(CMS, config_map("c0"))).body["metadata"]["resourceVersion"]
     await churned(http, 100, objects=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kaos_ext.cluster.apiserver import storage, watch
+from kaos_ext.cluster.apiserver import collection, watch
 from kaos_ext.kube.objects import CONFIGMAPS, ApiError
 from tests.apiserver.conftest import CMS, Http, Running, config_map, next_of, until
 
@@ -104,7 +104,7 @@ async def test_a_list_can_be_streamed_and_says_where_it_ends(http: Http) -> None
 
 
 async def test_a_version_that_is_forgotten_is_told_as_gone(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "RING", 4)
+    monkeypatch.setattr(collection, "RING", 4)
     start = await version(http)
     for n in range(12):
         await http.post(CMS, config_map(f"n{n}"))
@@ -116,7 +116,7 @@ async def test_a_version_that_is_forgotten_is_told_as_gone(http: Http, monkeypat
 async def test_a_watcher_that_falls_behind_the_ring_is_dropped(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "RING", 4)
+    monkeypatch.setattr(collection, "RING", 4)
     client = running.server.client()
     start = (await client.list(CONFIGMAPS, "default")).resource_version
     events = client.watch(CONFIGMAPS, "default", resource_version=start)

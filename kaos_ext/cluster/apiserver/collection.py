@@ -1,0 +1,178 @@
+"""Versions of objects in memory: each collection as it is, and a ring of its recent changes for watches that resume.
+
+A version that is superseded keeps its bytes as long as the ring has it, and nothing else. What is here is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kaos_ext.kube.objects import Object
+
+RING = 2048
+"""Changes a collection remembers, at least, for watches that resume."""
+RING_BYTES = 64 * 2**20
+"""Unless they are so large together: then half of them go."""
+
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
+
+
+def encode(value: Any) -> bytes:
+    return _encoder.encode(value).encode("utf-8", "replace")
+
+
+class Stored:
+    """One committed version of one object. `views` caches renderings by whoever renders."""
+
+    __slots__ = ("_object", "encoded", "name", "namespace", "revision", "views")
+
+    def __init__(self, namespace: str, name: str, revision: int, encoded: bytes, object: Object | None = None) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.revision = revision
+        self.encoded = encoded
+        self._object = object
+        self.views: dict[Any, Any] = {}
+
+    @property
+    def object(self) -> Object:
+        """The parsed object, shared: read only."""
+        if self._object is None:
+            self._object = json.loads(self.encoded)
+        return self._object
+
+    def fresh(self) -> Object:
+        """A copy of its own for the caller to change."""
+        copy: Object = json.loads(self.encoded)
+        return copy
+
+    def shrink(self) -> None:
+        """Superseded: keep only the bytes."""
+        self._object = None
+        self.views.clear()
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """One committed change; `frames` caches its encodings for watchers."""
+
+    kind: str
+    stored: Stored
+    previous: Stored | None
+    frames: dict[Any, bytes] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        return self.stored.revision
+
+
+class Collection:
+    """All objects of one storage, and its ring of recent changes."""
+
+    def __init__(self, id: str, birth: int) -> None:
+        self.id = id
+        self.birth = birth
+        """Revision before which the collection was certainly empty."""
+        self.evicted = 0
+        """Highest revision the ring has forgotten."""
+        self.ring: list[Change] = []
+        self._weight = 0
+        self.first = 0
+        """Number of the ring's first change, counted from the beginning of the process."""
+        self.count = 0
+        self._namespaces: dict[str, dict[str, Stored]] = {}
+        self._order: list[Stored] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.listeners: list[Callable[[Change], None]] = []
+        self.closed = False
+        """Set when its watchers are to go: the server stops, or the resource is no longer served."""
+
+    def get(self, namespace: str, name: str) -> Stored | None:
+        objects = self._namespaces.get(namespace)
+        return objects.get(name) if objects else None
+
+    def scan(self, namespace: str | None = None) -> list[Stored]:
+        """Objects of one namespace or all, in the order of their keys."""
+        if namespace is not None:
+            objects = self._namespaces.get(namespace)
+            return [objects[name] for name in sorted(objects)] if objects else []
+        if self._order is None:
+            self._order = [objects[name] for _, objects in sorted(self._namespaces.items()) for name in sorted(objects)]
+        return self._order
+
+    def namespaces(self) -> Iterator[str]:
+        return (name for name, objects in self._namespaces.items() if objects)
+
+    @property
+    def end(self) -> int:
+        """Number of the change after the newest."""
+        return self.first + len(self.ring)
+
+    def after(self, revision: int) -> int | None:
+        """Number of the first change above `revision`; None when the ring cannot tell any more."""
+        if revision < max(self.evicted, self.birth):
+            return None
+        return self.first + bisect_right(self.ring, revision, key=lambda change: change.revision)
+
+    def since(self, number: int) -> list[Change] | None:
+        """Changes from `number` on; None when some of them are forgotten."""
+        if number < self.first:
+            return None
+        return self.ring[number - self.first :]
+
+    async def changed(self, seconds: float) -> None:
+        """Wait for the next change, at most so long."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.discard(future)
+
+    def put(self, stored: Stored, *, deleted: bool) -> Change:
+        """Take a committed version in."""
+        objects = self._namespaces.setdefault(stored.namespace, {})
+        previous = objects.get(stored.name)
+        if deleted:
+            objects.pop(stored.name, None)
+            self.count -= previous is not None
+            if not objects:
+                del self._namespaces[stored.namespace]
+            kind = "DELETED"
+        else:
+            objects[stored.name] = stored
+            self.count += previous is None
+            kind = "ADDED" if previous is None else "MODIFIED"
+        if previous is not None:
+            previous.shrink()
+        self._order = None
+        change = Change(kind, stored, previous)
+        self.ring.append(change)
+        self._weight += len(stored.encoded)
+        if len(self.ring) > 2 * RING or (self._weight > RING_BYTES and len(self.ring) > 1):
+            self._evict(len(self.ring) // 2)
+        return change
+
+    def _evict(self, count: int) -> None:
+        self.evicted = self.ring[count - 1].revision
+        self._weight -= sum(len(change.stored.encoded) for change in self.ring[:count])
+        del self.ring[:count]
+        self.first += count
+
+    def close(self) -> None:
+        self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
