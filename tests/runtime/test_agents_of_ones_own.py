@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -274,19 +275,43 @@ def _installed(folder: Path, extra: str) -> str:
     return str(python)
 
 
+def _lives_with(machine: Processes, folder: Path, script: str, python: str, **more: str) -> Running:
+    """An agent of another framework has everything: loop, record, budget, card, A2A, a life after a kill."""
+    budget = json.dumps({"life": {"iterations": 6}})
+    goal = {"AUTONOMOUS_GOAL": "look around", "AUTONOMOUS_INTERVAL_SECONDS": "0", "AGENT_BUDGET": budget}
+    env = agent_env(folder / "state", **goal, **more)
+    first = _script(machine, script, env, python)
+    eventually(lambda: first.get("/loop").json["iteration"] >= 2, "it loops", 60)
+    first.kill()
+    agent = _script(machine, script, env, python)
+    eventually(lambda: agent.get("/loop").json["stop_reason"] == "life.iterations", "its budget stops it", 60)
+    started = agent.get("/memory/events?type=iteration_started&since=0").json["events"]
+    assert [event["metadata"]["iteration"] for event in started] == list(range(1, 7))
+    session = agent.get("/loop").json["session_id"]
+    kinds = [event["event_type"] for event in agent.get(f"/memory/events?session_id={session}").json["events"]]
+    assert kinds[-2:] == ["user_message", "agent_response"]
+    assert agent.get("/.well-known/agent.json").json["supportedProtocols"] == ["jsonrpc"]
+    assert agent.terminate() == 0
+    return _script(machine, script, agent_env(folder / "other", **more), python)
+
+
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_a_pydantic_ai_agent_answers_through_the_shell(machine: Processes, tmp_path: Path) -> None:
     upstream = machine.openai()
-    env = agent_env(MODEL_API_URL=upstream.url, MODEL_NAME="m")
-    agent = _script(machine, "pydantic_ai_agent.py", env, _installed(tmp_path, "pydantic-ai"))
+    model = {"MODEL_API_URL": upstream.url, "MODEL_NAME": "m"}
+    agent = _lives_with(machine, tmp_path, "pydantic_ai_agent.py", _installed(tmp_path, "pydantic-ai"), **model)
     task = agent.rpc("SendMessage", message={"text": "hello"})["result"]
     assert task["status"]["state"] == "completed" and task["history"][-1]["parts"][0]["text"]
+    assert agent.get("/loop").json["budget"]["life"]["spent"]["tokens"] > 0, "what the framework used is counted"
+    upstream.post("/trouble", {"status": 400, "times": 1})
+    failed = agent.rpc("SendMessage", message={"text": "hello"})["result"]
+    assert failed["status"]["state"] == "failed"
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 def test_a_langgraph_graph_answers_through_the_shell(machine: Processes, tmp_path: Path) -> None:
-    agent = _script(machine, "langgraph_agent.py", agent_env(), _installed(tmp_path, "langgraph"))
+    agent = _lives_with(machine, tmp_path, "langgraph_agent.py", _installed(tmp_path, "langgraph"))
     task = agent.rpc("SendMessage", message={"text": "hello"})["result"]
     assert task["history"][-1]["parts"][0]["text"] == "You said: hello"

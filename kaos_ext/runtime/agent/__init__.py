@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kaos_ext.runtime.agent.custom import Context, ToolFailed, serve
+    from kaos_ext.runtime.agent.custom import Context, ModelError, ToolFailed, serve
 
-__all__ = ["Context", "ToolFailed", "serve"]
+__all__ = ["Context", "ModelError", "ToolFailed", "serve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,8 @@ from kaos_ext.runtime.agent import app
 from kaos_ext.runtime.agent.model import Answer, Call, Model, ModelError, OnText, Question
 from kaos_ext.runtime.agent.settings import Settings
 
+__all__ = ["Context", "Function", "FunctionModel", "ModelError", "ToolFailed", "serve"]
+
 ERROR = "Error: "
 log = logging.getLogger(__name__)
 
