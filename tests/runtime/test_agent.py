@@ -122,6 +122,31 @@ def test_each_task_starts_the_mock_responses_from_the_first(agent: Running, meth
             -32602,
             "Message must contain text content",
         ),
+        *(
+            (
+                json.dumps(
+                    {
+                        "jsonrpc": "2.0",
+                        "id": 7,
+                        "method": "SendMessage",
+                        "params": {
+                            "message": {"text": "x"},
+                            "configuration": {"mode": "autonomous", "budgets": budgets},
+                        },
+                    }
+                ).encode(),
+                -32602,
+                next(iter(budgets)),
+            )
+            for budgets in (
+                {"maxIterations": 0.5},
+                {"maxToolCalls": -1},
+                {"maxRuntimeSeconds": "long"},
+                {"maxIterations": float("nan")},
+                {"intervalSeconds": float("inf")},
+                {"maxToolCalls": True},
+            )
+        ),
         (b'{"jsonrpc": "2.0", "id": 7, "method": "GetTask"}', -32602, "Missing required 'id' parameter"),
         (b'{"jsonrpc": "2.0", "id": 7, "method": "GetTask", "params": {"id": "task_no"}}', -32001, "Task not found"),
     ],

@@ -88,7 +88,8 @@ def test_a_call_waits_for_a_person_through_a_kill_and_is_made_once_it_is_approve
     eventually(lambda: loop(agent)["state"] == "input-required", "it still waits")
     (waiting,) = agent.get("/approvals").json["approvals"]
     assert (waiting["tool"], waiting["arguments"], waiting["run"]) == ("echo", {"message": "hi"}, "loop")
-    assert agent.post("/approvals", {"decision": "perhaps"}).status == 400
+    for wrong in ({"decision": "perhaps"}, {"decision": ["approve"]}, {}, [], "approve"):
+        assert agent.post("/approvals", wrong).status == 400
     assert agent.post("/approvals", {"decision": "approve", "id": "other"}).status == 404
     assert agent.post("/approvals", {"decision": "approve", "by": "ada"}).status == 200
     eventually(lambda: loop(agent)["last_outcome"] == "Completed", "it goes on")

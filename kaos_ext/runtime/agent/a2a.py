@@ -21,6 +21,8 @@ from kaos_ext.runtime.secrets import Redactor
 
 PARSE, INVALID_REQUEST, NO_METHOD, BAD_PARAMS, INTERNAL, NO_TASK = -32700, -32600, -32601, -32602, -32603, -32001
 DECISIONS = {"approve": True, "approved": True, "yes": True, "decline": False, "declined": False, "no": False}
+COUNTS = ("maxIterations", "maxToolCalls")
+MOST = 1e9
 BUDGETS = ("maxIterations", "maxRuntimeSeconds", "maxToolCalls", "intervalSeconds")
 
 log = logging.getLogger(__name__)
@@ -193,8 +195,10 @@ def _budgets(given: Any) -> dict[str, float]:
         value = given.get(name) if isinstance(given, dict) else None
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
             raise RpcError(BAD_PARAMS, f"budgets.{name} must be a number of at least 0")
+        if name in COUNTS and value != int(value):
+            raise RpcError(BAD_PARAMS, f"budgets.{name} must be a whole number: 0 is no limit")
         budgets[name] = value
     return budgets
 

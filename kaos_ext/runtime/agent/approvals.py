@@ -34,7 +34,7 @@ class ApprovalDesk:
         except ValueError:
             return _refused(400, "the body is not JSON")
         decision = body.get("decision") if isinstance(body, dict) else None
-        if decision not in DECISIONS:
+        if not isinstance(decision, str) or decision not in DECISIONS:
             return _refused(400, "decision must be approve or decline")
         id = str(body.get("id") or "")
         try:
