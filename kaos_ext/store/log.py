@@ -137,7 +137,7 @@ class Log:
                     id = last + 1 if own is None else int(own)
                     if id <= last:
                         raise StoreError(f"id {id} is not above {last}")
-                    self._writer.execute(self._insert, (id, *(row.get(name) for name in self._names)))
+                    self._writer.execute(self._insert, (id, *map(row.get, self._names)))
                     ids.append(id)
                     last = id
                 if len(rows) != 1:

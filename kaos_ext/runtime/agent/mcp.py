@@ -21,6 +21,12 @@ from kaos_ext.runtime.agent.tools import Tool, ToolError
 from kaos_ext.runtime.agent.wire import BrokenOff, TooLate, Wire
 
 REVISION = "2026-07-28"
+META = {
+    "io.modelcontextprotocol/protocolVersion": REVISION,
+    "io.modelcontextprotocol/clientInfo": {"name": "kaos-agent", "version": __version__},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+HEADERS = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": REVISION}
 LIST_SECONDS = 5.0
 CALL_SECONDS = 300.0
 METHOD_NOT_FOUND, INVALID_PARAMS, UNSUPPORTED_VERSION = -32601, -32602, -32022
@@ -76,20 +82,10 @@ class McpServer:
         return await self._sdk.request(method, params, seconds)
 
     async def _direct(self, method: str, params: dict[str, Any], seconds: float, named: str) -> dict[str, Any]:
-        meta = {
-            "io.modelcontextprotocol/protocolVersion": REVISION,
-            "io.modelcontextprotocol/clientInfo": {"name": "kaos-agent", "version": __version__},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
         traced = trace.headers()
-        meta |= traced
+        meta = {**META, **traced}
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": {**params, "_meta": meta}}
-        headers = {
-            "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": REVISION,
-            "MCP-Method": method,
-            **traced,
-        }
+        headers = {**HEADERS, "MCP-Method": method, **traced}
         if named:
             headers["MCP-Name"] = named
         try:

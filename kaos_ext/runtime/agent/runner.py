@@ -143,8 +143,11 @@ class Run:
         end = loop.deadline(self.state, self._with.clock())
         limit = asyncio.timeout(None if end is None else max(0.0, end - self._with.clock()))
         try:
-            async with limit:
+            if end is None:
                 await work
+            else:
+                async with limit:
+                    await work
         except TimeoutError as error:
             if end is None or not limit.expired():
                 self._fail(error)
