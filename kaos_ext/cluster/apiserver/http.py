@@ -175,8 +175,14 @@ class HttpApi:
         if stream is not None:
             with self.metrics.long_running(method, what):
                 return await stream(request, target, user)
-        answered = await self._verb(request, target, user)
-        if (deprecation := _deprecation(target.served)) and not answered.prepared:
+        deprecation = _deprecation(target.served)
+        if not deprecation:
+            return await self._verb(request, target, user)
+        try:
+            answered = await self._verb(request, target, user)
+        except ApiError as error:
+            answered = refusal(error)
+        if not answered.prepared:
             _warn(answered, deprecation)
         return answered
 
@@ -308,6 +314,8 @@ class HttpApi:
         if not body.strip():
             return None
         decoded, _ = bodies.decode(body, request.headers.get("Content-Type"), "DeleteOptions")
+        if decoded.get("kind") not in (None, "", "DeleteOptions"):
+            raise failures.bad_request(rules.unregistered(str(decoded["kind"]), str(decoded.get("apiVersion") or "")))
         return rules.read(("", "v1", "DeleteOptions"), decoded)
 
     def _options(self, request: BaseRequest, kind: str, user: UserInfo) -> WriteOptions:

@@ -7,7 +7,7 @@ are faces of the same objects. `Registry.serial` rises with every change, so cac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -108,12 +108,17 @@ def served(
     )
 
 
+USUAL_PRIORITY = 1000
+"""Of a group whose APIService says nothing else."""
+
+
 class Registry:
     """Served resources by group, version and plural."""
 
     def __init__(self, built_in: Iterable[Served]) -> None:
         self._built_in = tuple(built_in)
         self._custom: dict[str, tuple[Served, ...]] = {}
+        self._ranks: dict[str, int] = {}
         self._table: dict[tuple[str, str], dict[str, Served]] = {}
         self.serial = 0
         self._rebuild()
@@ -149,12 +154,21 @@ class Registry:
             return
         self._rebuild()
 
+    def rank(self, priorities: Mapping[str, int]) -> None:
+        """Groups that come before others in discovery: the one a short name means when several have it."""
+        if priorities != self._ranks:
+            self._ranks = dict(priorities)
+            self._rebuild()
+
+    def _place(self, one: Served) -> tuple[int, str, tuple[int, int, int, str], str]:
+        return -self._ranks.get(one.group, USUAL_PRIORITY), one.group, _priority(one.version), one.plural
+
     def _rebuild(self) -> None:
         table: dict[tuple[str, str], dict[str, Served]] = {}
         for one in self._built_in:
             table.setdefault((one.group, one.version), {})[one.plural] = one
         custom = [one for resources in self._custom.values() for one in resources]
-        for one in sorted(custom, key=lambda each: (each.group, _priority(each.version), each.plural)):
+        for one in sorted(custom, key=self._place):
             table.setdefault((one.group, one.version), {})[one.plural] = one
         self._table = table
         self.serial += 1

@@ -43,6 +43,7 @@ from kaos_ext.cluster.apiserver.pages import Pages
 from kaos_ext.cluster.apiserver.proxy import Proxy
 from kaos_ext.cluster.apiserver.quota.enforcement import Quotas
 from kaos_ext.cluster.apiserver.quota.status import QuotaStatus
+from kaos_ext.cluster.apiserver.ranks import Ranks
 from kaos_ext.cluster.apiserver.registry import Registry
 from kaos_ext.cluster.apiserver.resources import built_in
 from kaos_ext.cluster.apiserver.reviews import Reviews
@@ -101,6 +102,7 @@ class ApiServer:
         self.storage = Storage.open(config.database)
         self.health = Health({"etcd": self.storage.wrong, "etcd-readiness": self.storage.wrong})
         self.registry = Registry(built_in())
+        Ranks(self.storage, self.registry)
         self.rbac = Rbac(self.storage)
         admission = Admission(self.storage, self.rbac)
         self.addresses = ServiceAddresses(config.service_network, self.storage.collection("/services"))

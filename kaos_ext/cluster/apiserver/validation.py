@@ -55,6 +55,7 @@ def complaints(
 _RULES: dict[tuple[str, str], Rule] = {
     ("", "Pod"): pods.pod_errors,
     ("", "Service"): services.service_errors,
+    ("", "Endpoints"): services.endpoints_errors,
     ("", "ConfigMap"): others.config_map_errors,
     ("", "Secret"): others.secret_errors,
     ("", "PersistentVolumeClaim"): others.claim_errors,

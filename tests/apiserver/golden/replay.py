@@ -21,15 +21,17 @@ from typing import Any
 import aiohttp
 
 Object = dict[str, Any]
-RECORDS = Path(__file__).parent / "data" / "golden.jsonl.gz"
+DATA = Path(__file__).parent / "data"
+RECORDS, BESIDE = DATA / "golden.jsonl.gz", DATA / "beside.jsonl.gz"
+"""What was recorded once, and what an adversarial reader asked both servers side by side."""
 CHOSEN = frozenset({"resourceVersion", "uid", "continue", "token"})
-_ANSWER_SECONDS = 6.0
+_ANSWER_SECONDS, _ESTABLISHED_SECONDS = 6.0, 0.15
 _SETTLES = re.compile(r"crd|dep status|orphan|collected|cr openapi|terminating|clu defaulted")
 """Records that look at what a server does by itself after an answer."""
 
 
-def records() -> list[Object]:
-    with gzip.open(RECORDS, "rt") as lines:
+def records(source: Path = RECORDS) -> list[Object]:
+    with gzip.open(source, "rt") as lines:
         found = [json.loads(line) for line in lines]
     return [one for one in found if not _described(one["request"].get("body"))]
 
@@ -45,6 +47,8 @@ class Share:
     agree: int = 0
     messages: int = 0
     misses: list[str] = field(default_factory=list)
+    wordings: list[str] = field(default_factory=list)
+    """Answers that agree but for their words."""
 
     @property
     def percent(self) -> float:
@@ -63,12 +67,14 @@ class Replay:
     context: ssl.SSLContext
     chosen: dict[str, str] = field(default_factory=dict)
 
-    async def run(self, *, watches: bool = True) -> Share:
+    async def run(self, *, watches: bool = True, source: Path = RECORDS) -> Share:
         share = Share()
-        for record in records():
+        for record in records(source):
             if "events" in record and not watches:
                 continue
-            status, answer = await self._ask(record)
+            status, answer, warnings = await self._ask(record)
+            if _defines(record) and status == 201:
+                await asyncio.sleep(_ESTABLISHED_SECONDS)
             self._learn(record.get("body"), answer)
             share.total += 1
             miss = _difference(record, status, answer)
@@ -76,10 +82,16 @@ class Replay:
                 share.misses.append(f"[{record.get('section') or 'start'}] {record['name']}: {miss}")
             else:
                 share.agree += 1
-                share.messages += _message(record.get("body")) == _message(answer)
+                worded = _message(record.get("body")) == _message(answer)
+                warned = record.get("warnings") is None or warnings == record["warnings"]
+                share.messages += worded and warned
+                if not (worded and warned):
+                    share.wordings.append(
+                        f"[{record.get('section')}] {record['name']}: {answer if not worded else warnings}"
+                    )
         return share
 
-    async def _ask(self, record: Object) -> tuple[int, Any]:
+    async def _ask(self, record: Object) -> tuple[int, Any, list[str]]:
         request = record["request"]
         if _SETTLES.search(record["name"]):
             await asyncio.sleep(0.1)
@@ -100,12 +112,12 @@ class Replay:
             request["method"], _exact(url), headers=headers, data=data, ssl=self.context
         ) as answer:
             if "events" in record:
-                return answer.status, await self._events(answer, len(record["events"]))
+                return answer.status, await self._events(answer, len(record["events"])), []
             text = await answer.text(errors="replace")
             try:
-                return answer.status, json.loads(text)
+                return answer.status, json.loads(text), answer.headers.getall("Warning", [])
             except ValueError:
-                return answer.status, text
+                return answer.status, text, []
 
     async def _events(self, answer: aiohttp.ClientResponse, count: int) -> list[Object]:
         seen: list[Object] = []
@@ -141,6 +153,11 @@ class Replay:
         elif isinstance(recorded, list) and isinstance(ours, list):
             for one, other in zip(recorded, ours, strict=False):
                 self._learn(one, other)
+
+
+def _defines(record: Object) -> bool:
+    request = record["request"]
+    return request["method"] == "POST" and bool(request["path"].endswith("/customresourcedefinitions"))
 
 
 def _exact(url: str) -> Any:

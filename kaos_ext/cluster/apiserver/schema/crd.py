@@ -316,10 +316,34 @@ def _version(version: Object, index: int, single: bool) -> list[FieldError]:
             elif not value.startswith(start):
                 why = f"should be a json path under {start[:-1]}"
                 found.append(errors.invalid(f"{place}.{member}", value, why))
+    for at, field in enumerate(version.get("selectableFields") or ()):
+        place = "spec.selectableFields" if single else f"{base}.selectableFields"
+        found += _selectable(field.get("jsonPath") or "", schema, f"{place}[{at}].jsonPath")
     columns = "spec.additionalPrinterColumns" if single else f"{base}.additionalPrinterColumns"
     for at, column in enumerate(version.get("additionalPrinterColumns") or ()):
         found += _column(column, f"{columns}[{at}]")
     return found
+
+
+_SELECTABLE = ("string", "boolean", "integer")
+
+
+def _selectable(place: str, schema: Object, path: str) -> list[FieldError]:
+    """A field that objects may be selected by: one simple value."""
+    if not place:
+        return [errors.required(path)]
+    node: Any = schema
+    for name in place.lstrip(".").split("."):
+        node = (node.get("properties") or {}).get(name) if isinstance(node, dict) else None
+    if node is None:
+        return [errors.invalid(path, place, "is an invalid path: does not refer to a valid field")]
+    if node.get("type") not in _SELECTABLE:
+        why = (
+            "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are "
+            "allowed."
+        )
+        return [errors.invalid(path, place, why)]
+    return []
 
 
 def _column(column: Object, path: str) -> list[FieldError]:

@@ -68,8 +68,6 @@ def _node(node: Any, path: str, found: list[FieldError], *, root: bool, inside_m
     if keeps is False and node.get("x-kubernetes-preserve-unknown-fields") is False:
         found.append(errors.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined"))
     additional = node.get("additionalProperties")
-    if additional is False:
-        found.append(errors.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false"))
     if additional is not None and node.get("properties"):
         why = "additionalProperties and properties are mutual exclusive"
         found.append(errors.forbidden(f"{path}.additionalProperties", why))

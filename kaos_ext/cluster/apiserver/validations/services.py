@@ -134,6 +134,32 @@ def _service_port(port: Object, path: str, named: bool, kind: Any, names: set[st
     return found
 
 
+def endpoints_errors(new: Object, old: Object | None) -> list[FieldError]:
+    found: list[FieldError] = []
+    for index, subset in enumerate(new.get("subsets") or ()):
+        path = f"subsets[{index}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            found.append(errors.required(path, "must specify `addresses` or `notReadyAddresses`"))
+        for member in ("addresses", "notReadyAddresses"):
+            for at, address in enumerate(subset.get(member) or ()):
+                here, text = f"{path}.{member}[{at}].ip", address.get("ip") or ""
+                if not is_address(text):
+                    found.append(errors.invalid(here, text, ADDRESS))
+                    found.append(errors.invalid(here, text, "must be a valid IP address"))
+        several = len(subset.get("ports") or ()) > 1
+        for at, port in enumerate(subset.get("ports") or ()):
+            here, name = f"{path}.ports[{at}]", port.get("name") or ""
+            if several and not name:
+                found.append(errors.required(f"{here}.name"))
+            elif name:
+                found += [errors.invalid(f"{here}.name", name, why) for why in dns_label_errors(name)]
+            if not 1 <= (port.get("port") or 0) <= 65535:
+                found.append(errors.invalid(f"{here}.port", port.get("port") or 0, _PORT_RANGE))
+            if port.get("protocol") not in _PROTOCOLS:
+                found.append(errors.not_supported(f"{here}.protocol", port.get("protocol"), _PROTOCOLS))
+    return found
+
+
 _FAMILIES = ("FQDN", "IPv4", "IPv6")
 
 
