@@ -74,7 +74,6 @@ def crd_of(schema: dict[str, Any], **version: Any) -> dict[str, Any]:
         ({"type": "thing"}, "type", "FieldValueNotSupported"),
         ({"type": "array"}, "items", "FieldValueRequired"),
         ({"type": "object", "$ref": "#/x"}, "$ref", "FieldValueForbidden"),
-        ({"type": "object", "additionalProperties": False}, "additionalProperties", "FieldValueForbidden"),
         ({"type": "object", "oneOf": [{"type": "string"}]}, "oneOf[0].type", "FieldValueForbidden"),
         (
             {"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "map"},
