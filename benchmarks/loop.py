@@ -4,7 +4,9 @@
 
 One iteration is a model call, a tool call and a model call, against the same two servers in other processes.
 
-  ours         journal, budget, spans in batches (to an exporter that drops them), the aiohttp clients
+  ours         journal, spans and metrics (to an exporter that drops them); the intent of each tool call is synced to
+               the disk before it is made, as for any tool that does not say it may be repeated
+  ours, read-only tool   the same with a tool that says so: nothing is synced
   bare         httpx and the official MCP client, both kept open; nothing is written
   pydantic-ai  by the interpreter of an environment that has pydantic-ai and mcp; left out, and said so, without one
 
@@ -17,6 +19,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import json
 import logging
 import os
@@ -114,7 +118,7 @@ async def bare(model: str, mcp: str, seconds: float) -> None:
         await timed(iterate, seconds)
 
 
-async def ours(model: str, mcp: str, seconds: float) -> None:
+async def ours(model: str, mcp: str, seconds: float, *, read_only: bool = False) -> None:
     import aiohttp
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -128,9 +132,13 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
     from kaos_ext.runtime.agent.service import AgentService
     from kaos_ext.runtime.agent.settings import Settings, ToolCallMode
     from kaos_ext.runtime.agent.spans import Spans
-    from kaos_ext.runtime.agent.tools import ToolBox
+    from kaos_ext.runtime.agent.tools import Tool, ToolBox
     from kaos_ext.runtime.telemetry import Telemetry
     from kaos_ext.store import Log, Sync
+
+    class Server(McpServer):
+        async def list_tools(self) -> list[Tool]:
+            return [dataclasses.replace(tool, repeatable=read_only) for tool in await super().list_tools()]
 
     class Drop(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
@@ -152,9 +160,11 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
         trace.use(spans.headers)
         async with aiohttp.ClientSession() as session:
             settings = Settings("a", goal="Use the echo tool", model="m")
-            tools = ToolBox([McpServer("echo", mcp)])
+            server = Server("echo", mcp)
+            tools = ToolBox([server])
             stopping = asyncio.Event()
-            equipment = Equipment(journal, OpenAIModel(session, model, "m", ToolCallMode.AUTO), tools, "")
+            talk = OpenAIModel(session, model, "m", ToolCallMode.AUTO)
+            equipment = Equipment(journal, talk, tools, "")
             service = AgentService(settings, equipment, stopping)
             loop = asyncio.create_task(service.run_loop())
             await asyncio.sleep(0.5)
@@ -166,6 +176,8 @@ async def ours(model: str, mcp: str, seconds: float) -> None:
             measured(done, time.perf_counter() - wall, time.process_time() - cpu)
             stopping.set()
             await loop
+            await server.close()
+            await talk.close()
         journal.close()
         spans.make()
         telemetry.close()
@@ -343,7 +355,8 @@ def compare(rounds: int, seconds: float, pai: str | None) -> dict[str, Any]:
         assert servers[0].stdout is not None and servers[1].stderr is not None
         model = servers[0].stdout.readline().strip()
         mcp = next("http://" + line.split("http://")[1].split()[0] for line in servers[1].stderr if "http://" in line)
-        kinds = {"bare": sys.executable, "ours": sys.executable, **({"pydantic-ai": pai} if pai else {})}
+        own = dict.fromkeys(("bare", "ours", "ours, read-only tool"), sys.executable)
+        kinds = own | ({"pydantic-ai": pai} if pai else {})
         found = [
             {kind: worker(python, kind, model, mcp, seconds) for kind, python in kinds.items()} for _ in range(rounds)
         ]
@@ -356,7 +369,7 @@ def compare(rounds: int, seconds: float, pai: str | None) -> dict[str, Any]:
     }
     speed, cpu = "iterations_per_second", "cpu_ms"
     for other in kinds:
-        if other != "ours":
+        if not other.startswith("ours"):
             result[f"ours/{other}"] = {
                 key: statistics.median(r["ours"][key] / r[other][key] for r in found) for key in (speed, cpu)
             }
@@ -382,7 +395,10 @@ def main() -> None:
         model_server()
         return
     if given.worker:
-        kinds = {"bare": bare, "ours": ours, "pydantic-ai": pydantic_ai}
+        read_only = functools.partial(ours, read_only=True)
+        kinds: dict[str, Callable[..., Any]] = {
+            "bare": bare, "ours": ours, "ours, read-only tool": read_only, "pydantic-ai": pydantic_ai,
+        }  # fmt: skip
         asyncio.run(kinds[given.worker](given.model, given.mcp, given.seconds))
         return
     parts: dict[str, Callable[[], Any]] = {
