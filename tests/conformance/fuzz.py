@@ -49,6 +49,8 @@ MEANT = (
     "resourceVersion should not be set on objects to be created",
     "does not contain declared merge key",
     "$patch",
+    "target.name: Required value",
+    "target.kind: Unsupported value",
 )
 """Words of the errors 500 that a real server answers as well."""
 
