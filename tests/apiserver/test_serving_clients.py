@@ -128,6 +128,31 @@ async def test_kubectl_works_with_a_definition_made_a_moment_ago(kubectl: Kubect
     assert "should be less than or equal to 10" in await kubectl.fails("apply", "-f", "-", stdin=json.dumps(widget))
 
 
+def agents(group: str) -> dict[str, Any]:
+    """Two groups may have a kind of the same name."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "agents", "kind": "Agent"}
+    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
+    kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    return {**kind, "metadata": {"name": f"agents.{group}"}, "spec": spec}
+
+
+async def test_a_short_name_of_two_groups_means_the_one_that_an_apiservice_ranks_higher(kubectl: Kubectl) -> None:
+    first = {"group": "kaos.tools", "version": "v1alpha1", "groupPriorityMinimum": 1100, "versionPriority": 100}
+    service = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService"}
+    await kubectl(
+        "create", "-f", "-", stdin=json.dumps({**service, "metadata": {"name": "v1alpha1.kaos.tools"}, "spec": first})
+    )
+    for group in ("core.orka.ai", "kaos.tools"):
+        await kubectl("create", "-f", "-", stdin=json.dumps(agents(group)))
+        await kubectl("wait", "--for=condition=Established", f"crd/agents.{group}", "--timeout=10s")
+        agent = {"apiVersion": f"{group}/v1alpha1", "kind": "Agent", "metadata": {"name": group.replace(".", "-")}}
+        await kubectl("create", "-f", "-", stdin=json.dumps(agent))
+    assert await kubectl("get", "agents", "-o", "name") == "agent.kaos.tools/kaos-tools\n"
+    assert await kubectl("get", "agents.core.orka.ai", "-o", "name") == "agent.core.orka.ai/core-orka-ai\n"
+
+
 async def test_kubectl_watches(kubectl: Kubectl, running: Running) -> None:
     process = await kubectl.start("get", "configmaps", "--watch", "-o", "name")
     assert process.stdout is not None
@@ -155,6 +180,10 @@ spec = client.V1DeploymentSpec(selector={"matchLabels": {"a": "b"}}, template=te
 deployment = apps.create_namespaced_deployment("default", client.V1Deployment(metadata={"name": "d"}, spec=spec))
 assert deployment.spec.replicas == 1
 assert apps.read_namespaced_deployment_scale("d", "default").spec.replicas == 1
+applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"z": "1"}}
+apply = "application/apply-patch+yaml"
+core.patch_namespaced_config_map("b", "default", applied, field_manager="me", _content_type=apply)
+assert core.read_namespaced_config_map("b", "default").metadata.managed_fields[0].operation == "Apply"
 names = []
 for event in watch.Watch().stream(core.list_namespaced_config_map, "default", timeout_seconds=1):
     names.append((event["type"], event["object"].metadata.name))
@@ -184,12 +213,57 @@ try:
     client.get(ConfigMap, "nope", namespace="default")
 except ApiError as error:
     assert error.status.code == 404
+seen = []
+for kind, one in client.watch(ConfigMap, namespace="default", server_timeout=1):
+    seen.append((kind, one.metadata.name))
+    if len(seen) == 2:
+        break
+assert sorted(seen) == [("ADDED", "a"), ("ADDED", "b")], seen
 client.delete(ConfigMap, "a", namespace="default")
 print("done")
 """
 
+ASYNC_CLIENT = """
+import asyncio
+from kubernetes.aio import client, config, watch
 
-@pytest.mark.parametrize("program", [PYTHON_CLIENT, LIGHTKUBE], ids=["kubernetes", "lightkube"])
+async def main():
+    await config.load_kube_config()
+    async with client.ApiClient() as api:
+        core = client.CoreV1Api(api)
+        made = await core.create_namespaced_config_map(
+            "default", client.V1ConfigMap(metadata={"name": "a"}, data={"x": "1"})
+        )
+        assert made.metadata.uid
+        await core.patch_namespaced_config_map("a", "default", {"data": {"y": "2"}})
+        assert (await core.read_namespaced_config_map("a", "default")).data == {"x": "1", "y": "2"}
+        applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"z": "1"}}
+        apply = "application/apply-patch+yaml"
+        await core.patch_namespaced_config_map("b", "default", applied, field_manager="me", _content_type=apply)
+        seen = []
+        async with watch.Watch().stream(core.list_namespaced_config_map, "default", timeout_seconds=5) as events:
+            async for event in events:
+                seen.append((event["type"], event["object"].metadata.name))
+                if event["type"] == "DELETED":
+                    break
+                if len(seen) == 2:
+                    await core.delete_namespaced_config_map("a", "default")
+        assert sorted(seen) == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")], seen
+        try:
+            await core.read_namespaced_config_map("a", "default")
+        except client.ApiException as error:
+            assert error.status == 404
+        else:
+            raise AssertionError("found what was deleted")
+
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "program", [PYTHON_CLIENT, ASYNC_CLIENT, LIGHTKUBE], ids=["kubernetes", "kubernetes.aio", "lightkube"]
+)
 async def test_python_clients_work_unchanged(running: Running, tmp_path: Path, program: str) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     environment["KUBECONFIG"] = str(running.write_kubeconfig(tmp_path / "kubeconfig"))
