@@ -44,6 +44,18 @@ _RESOURCES = {
 _IDLE_AFTER = frozenset({EventType.PAUSED, EventType.APPROVAL_REQUESTED, EventType.LOOP_STOPPED})
 _IDLE_BEFORE = frozenset({EventType.LOOP_STARTED, EventType.ITERATION_STARTED})
 """Around these the time is not worked: a pause, a person thinking, a process that is not there."""
+_HOLDS = frozenset({EventType.PAUSED, EventType.RESUMED, EventType.APPROVAL_REQUESTED})
+_DECIDED = frozenset({EventType.APPROVAL_GRANTED, EventType.APPROVAL_DECLINED, EventType.APPROVAL_TIMED_OUT})
+_STILL = frozenset(
+    {
+        EventType.LOOP_STARTED,
+        EventType.RESUMED,
+        EventType.TOOL_RESULT,
+        EventType.TOOL_ERROR,
+        EventType.OUTCOME_UNKNOWN,
+    }
+)
+"""After these a person is waited for again, if one was asked."""
 _RUN_ENDS = frozenset({EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELED})
 _LEASES = frozenset({EventType.DELEGATION_REQUEST, EventType.DELEGATION_RESPONSE, EventType.DELEGATION_ERROR})
 
@@ -64,6 +76,10 @@ class Account:
     """Nothing is worked at since then."""
     worked: float = 0.0
     """Seconds of the open iteration that are not in the amounts yet."""
+    held: bool = False
+    """The owner holds the run, whichever process sees it."""
+    asked: int = 0
+    """Calls of the open iteration that wait for a person."""
 
 
 NEW = Account()
@@ -109,6 +125,8 @@ class Ledger:
                     "last": account.last,
                     "idle": account.idle,
                     "worked": account.worked,
+                    "held": account.held,
+                    "asked": account.asked,
                 }
                 for run, account in self.accounts.items()
             },
@@ -124,6 +142,8 @@ class Ledger:
                 account["last"],
                 account["idle"],
                 account["worked"],
+                bool(account.get("held")),
+                int(account.get("asked") or 0),
             )
             for run, account in value["accounts"].items()
         }
@@ -180,10 +200,15 @@ def _timed(account: Account | None, event: Event) -> Account | None:
     if account is None or account.last is None:
         if event.type != EventType.ITERATION_STARTED:
             return account
-        return changed(account or NEW, last=event.time, idle=False, worked=0.0)
+        return changed(account or NEW, last=event.time, idle=False, worked=0.0, held=False, asked=0)
     unworked = account.idle or event.type in _IDLE_BEFORE
     worked = account.worked if unworked else account.worked + max(0.0, event.time - account.last)
-    return changed(account, last=event.time, idle=event.type in _IDLE_AFTER, worked=worked)
+    kind, held, asked = event.type, account.held, account.asked
+    if kind in _HOLDS or kind in _DECIDED:
+        held = held if kind not in (EventType.PAUSED, EventType.RESUMED) else kind == EventType.PAUSED
+        asked = asked + 1 if kind == EventType.APPROVAL_REQUESTED else max(0, asked - (kind in _DECIDED))
+    idle = kind in _IDLE_AFTER or held or (asked > 0 and kind in _STILL)
+    return changed(account, last=event.time, idle=idle, worked=worked, held=held, asked=asked)
 
 
 Booked = tuple[Account | None, Amounts]

@@ -102,6 +102,31 @@ def test_a_pause_and_a_dead_process_cost_no_wall_time() -> None:
     assert found.ledger.spent(Scope.ITERATION, LOOP_RUN, found.now).wall_seconds == pytest.approx(0.4, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "worked"),
+    [
+        ((EventType.APPROVAL_REQUESTED, EventType.LOOP_STARTED), 1.0),
+        ((EventType.APPROVAL_REQUESTED, EventType.PAUSED, EventType.RESUMED), 1.0),
+        ((EventType.PAUSED, EventType.LOOP_STARTED), 1.0),
+        ((EventType.PAUSED, EventType.LOOP_STARTED, EventType.APPROVAL_REQUESTED, EventType.LOOP_STARTED), 1.0),
+        # Of two calls one is made: a second of work, then the other waits again.
+        ((EventType.APPROVAL_REQUESTED, EventType.APPROVAL_REQUESTED, EventType.APPROVAL_GRANTED), None),
+        ((EventType.APPROVAL_REQUESTED, EventType.APPROVAL_GRANTED), None),
+        ((EventType.PAUSED, EventType.RESUMED), None),
+    ],
+)
+def test_waiting_costs_no_wall_time_whoever_takes_the_run_up_meanwhile(
+    kinds: tuple[EventType, ...], worked: float | None
+) -> None:
+    """A second of work, then each of these a second after the other, then an hour."""
+    book = ledger.fold(Ledger(), Event(EventType.ITERATION_STARTED, {}, 1, 10.0, "s", LOOP_RUN, 1))
+    for place, kind in enumerate(kinds):
+        book = ledger.fold(book, Event(kind, {}, place + 2, 11.0 + place, "s", LOOP_RUN, 1))
+    spent = book.spent(Scope.LIFE, LOOP_RUN, 10.0 + len(kinds) + 3600).wall_seconds or 0
+    assert spent == (worked if worked is not None else 3601)
+    assert Ledger.from_json(book.to_json()) == book
+
+
 def asked(seq: int, run: str = LOOP_RUN, **reserved: float) -> Event:
     return Event(EventType.MODEL_REQUEST, {"reserved": reserved}, seq, 10.0, "s", run, 1, 1)
 
