@@ -118,6 +118,31 @@ async def test_what_a_person_decided_is_decided_again(tmp_path: Path, decisions:
     life.same(2)
 
 
+@pytest.mark.parametrize("granted", [True, False])
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_decision_may_come_at_any_moment_of_another_call(tmp_path: Path, turns: int, granted: bool) -> None:
+    left = turns
+
+    def act(service: AgentService) -> None:
+        nonlocal left
+        waiting = [call.id for _, call in service.waiting()]
+        if waiting == ["c1", "c2"]:
+            service.answer("c1", granted=True, by="ada", reason="")
+        elif waiting == ["c2"]:
+            left -= 1
+            if left < 0:
+                service.answer("c2", granted=granted, by="ada", reason="")
+
+    async def work(given: Mapping[str, Any]) -> str:
+        for _ in range(4):
+            await asyncio.sleep(0)
+        return "met"
+
+    life = Life(tmp_path, approvals=ASKING, work=work)
+    await life.live(BOTH, DONE, act=act)
+    life.same(1)
+
+
 @pytest.mark.parametrize("silence", [Decision.ALLOW, Decision.DENY])
 async def test_nobody_answers_again(tmp_path: Path, silence: Decision) -> None:
     life = Life(tmp_path, approvals=Approvals(("work",), 0.05, silence))

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from kaos_ext.loop import Ledger, ledger
@@ -116,10 +117,24 @@ class Tape(Journal):
 
     def outside(self) -> Iterator[Event]:
         """What comes next from outside; the tape moves past it."""
-        while self.peek is not None and self.peek.type in FROM_OUTSIDE:
+        while self.peek is not None and self.outside_next:
             event = self.peek
             self._move()
             yield event
+
+    @property
+    def outside_next(self) -> bool:
+        """What comes next is from outside, and came before the loop decided what to do."""
+        return self.peek is not None and self.peek.type in FROM_OUTSIDE and not self._in_passing()
+
+    def _in_passing(self) -> bool:
+        """A person decided it just when calls were about to be made that had nothing to do with it."""
+        event = self.peek
+        if event is None or event.type not in DECISIONS:
+            return False
+        rest = (each for each in self._events[self.place :] if each.type not in DECISIONS)
+        made = [each.data.get("call_id") for each in takewhile(lambda each: each.type == EventType.TOOL_CALL, rest)]
+        return bool(made) and (event.type == EventType.APPROVAL_DECLINED or event.data.get("call_id") not in made)
 
     def upcoming(self) -> Event | None:
         """What comes next but for what a person decided in the meantime; the tape moves past that."""
@@ -340,7 +355,7 @@ class _Stops(asyncio.Event):
         self._tape = tape
 
     def is_set(self) -> bool:
-        return self._tape.peek is None or self._tape.peek.type in FROM_OUTSIDE
+        return self._tape.peek is None or self._tape.outside_next
 
 
 def _no_such_tool(event: Event) -> bool:
