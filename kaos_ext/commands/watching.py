@@ -94,15 +94,21 @@ async def follow(ask: Caller, name: str, namespace: str) -> AsyncGenerator[tuple
                 yield Update(view, silent, None, "\n" if silent else ""), None
                 for event in view.events:
                     yield Update(view, line_of(event), event.to_json()), None
-            since = str(view.events[-1].seq if view.events else 0)
-            async with aclosing(ask.events("GET", "/memory/events/stream", params={"since": since})) as events:
+            since = view.events[-1].seq if view.events else 0
+            async with aclosing(ask.events("GET", "/memory/events/stream", params={"since": str(since)})) as events:
                 async for sent in events:
                     event = Event.from_json(json.loads(sent.data))
                     failures = 0
+                    if 0 < event.seq <= since:
+                        # The agent lost its log and began another: what was shown is no part of it.
+                        view = AgentLive(name, namespace, now=time.time())
+                        break
                     if view.events and event.seq <= view.events[-1].seq:
                         continue
                     view = view.with_event(event, time.time())
                     yield Update(view, line_of(event), event.to_json()), event
+            if since and not view.events:
+                continue
             why = "its process ended the stream"
         except NotFoundError:
             if not view.events:

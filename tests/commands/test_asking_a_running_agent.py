@@ -275,6 +275,31 @@ async def test_watching_starts_with_what_is_remembered(machine: Machine) -> None
     assert set(page["type"].split(",")) == set(EventType), "the same types as the stream that follows"
 
 
+async def test_an_agent_that_lost_its_log_is_watched_anew(machine: Machine) -> None:
+    def remembered(*seqs: int) -> dict[str, Any]:
+        return {"events": [event(seq, EventType.USER_MESSAGE, f"event {seq}").to_json() for seq in seqs]}
+
+    agent = Agent(machine, **{"/loop": LoopState().to_json(), "/memory/events": remembered(50)})
+
+    async def another(since: int) -> AsyncGenerator[bytes, None]:
+        """A stream that is asked for a place beyond its end begins at the beginning."""
+        agent.answers["/memory/events"] = remembered(1, 2)
+        first = 1 if since == 50 else 3
+        for seq in range(first, 4):
+            yield f"id: {seq}\ndata: {json.dumps(event(seq, EventType.USER_MESSAGE).to_json())}\n\n".encode()
+
+    agent._stream = another  # type: ignore[method-assign]
+    seen = []
+    async with asyncio.timeout(10), aclosing(machine.stream("agent watch a")) as updates:
+        async for update in updates:
+            if update.data and "seq" in update.data:
+                seen.append(update.data["seq"])
+            if seen[-1:] == [3]:
+                break
+    assert seen == [50, 1, 2, 3]
+    assert isinstance(update.view, AgentLive) and [each.seq for each in update.view.events] == [1, 2, 3]
+
+
 async def test_waiting_for_iterations_counts_those_that_were_finished_before(machine: Machine) -> None:
     state = LoopState(totals=Totals(iterations=3), iteration=3)
     Agent(machine, **{"/loop": state.to_json(), "/memory/events": {"events": []}})
