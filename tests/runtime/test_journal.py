@@ -239,3 +239,17 @@ async def test_what_is_held_when_the_journal_closes_is_written(tmp_path: Path) -
     reopened = Log.open(tmp_path / "closing.db", SCHEMA)
     assert [event.content for event in Journal(reopened).of_run(LOOP_RUN)] == ["1"]
     reopened.close()
+
+
+@pytest.mark.parametrize("step", ["append", "set_meta", "checkpoint"])
+def test_a_journal_is_closed_also_when_the_disk_is_full(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: Any, **more: Any) -> None:
+        raise FullError("the disk is full")
+
+    opened = Log.open(tmp_path / "events.db", SCHEMA)
+    journal = Journal(opened)
+    monkeypatch.setattr(opened, step, full)
+    journal.close()
+    Log.open(tmp_path / "events.db", SCHEMA).close()

@@ -478,10 +478,11 @@ class Journal:
         try:
             self.record(())
             self._keep_spending()
+            self._log.checkpoint()
         except StoreError as error:
             log.warning("the last events, or the summary of what was spent, are not written: %s", error)
-        self._log.checkpoint()
-        self._log.close()
+        finally:
+            self._log.close()
 
 
 def _newest_or_oldest(
