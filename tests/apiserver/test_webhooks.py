@@ -138,6 +138,31 @@ async def test_mutating_webhooks_follow_each_other_and_validating_ones_see_the_e
     assert [one["object"].get("data") for one in hook.requests] == [None, {"y": "1"}, {"y": "1", "z": "1"}]
 
 
+async def test_a_webhook_that_wants_it_is_asked_again_after_others_changed_the_object(http: Http, hook: Hook) -> None:
+    def answers(request: Object) -> Object:
+        count = str(len(hook.requests))
+        return patch({"op": "add", "path": "/data", "value": {**(request["object"].get("data") or {}), count: "x"}})
+
+    hook.answers = answers
+    await install(http, hook.configuration("Mutating", "a", reinvocationPolicy="IfNeeded"))
+    await install(http, hook.configuration("Mutating", "b"))
+    made = await http.post(CMS, config_map("x"))
+    assert [sorted(one["object"].get("data") or {}) for one in hook.requests] == [[], ["1"], ["1", "2"]]
+    assert sorted(made.body["data"]) == ["1", "2", "3"]
+
+
+async def test_a_webhook_is_chosen_by_the_labels_that_one_before_it_gave(http: Http, hook: Hook) -> None:
+    hook.answers = lambda request: (
+        {"allowed": True}
+        if request["object"]["metadata"].get("labels")
+        else patch({"op": "add", "path": "/metadata/labels", "value": {"picked": "yes"}})
+    )
+    await install(http, hook.configuration("Mutating", "a"))
+    await install(http, hook.configuration("Mutating", "b", objectSelector={"matchLabels": {"picked": "yes"}}))
+    await http.post(CMS, config_map("x"))
+    assert len(hook.requests) == 2
+
+
 async def test_what_a_webhook_makes_of_an_object_must_be_valid(http: Http, hook: Hook) -> None:
     await serve_widgets(http)
     hook.answers = lambda _: patch({"op": "replace", "path": "/spec/size", "value": 99})

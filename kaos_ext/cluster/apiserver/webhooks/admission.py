@@ -44,21 +44,39 @@ class Webhooks:
         return bool(self._mutating.count or self._validating.count) and served.plural not in EXEMPT
 
     async def mutate(self, write: Write, user: UserInfo, warnings: list[str]) -> Write:
-        """The write as the mutating webhooks want it; refused when one denies it."""
-        for webhook, version in self._concerned(self._mutating, write):
-            response = await self._ask(webhook, version, write, user, warnings)
-            if response is None or write.new is None:
+        """The write as the mutating webhooks want it; refused when one denies it.
+
+        One that asks for it (`reinvocationPolicy: IfNeeded`) is asked once more when a later one changed the object.
+        """
+        asked: list[tuple[Webhook, str, Write]] = []
+        for webhook, version in self._matching(self._mutating, write):
+            if not webhook.selects(write, self._labels(write)):
                 continue
-            try:
-                changed = reviews.patched(write.new, response)
-            except BadAnswer as error:
-                if webhook.forgiving:
-                    log.warning("webhook %s: %s", webhook.name, error)
-                    continue
-                raise failures.internal_error(f'failed calling webhook "{webhook.name}": {error}') from None
-            if changed is not write.new:
-                write = write.with_new({**copied(changed), "apiVersion": write.served.api_version})
+            write = await self._changed(webhook, version, write, user, warnings)
+            asked.append((webhook, version, write))
+        for webhook, version, left in asked:
+            again = webhook.given.get("reinvocationPolicy") == "IfNeeded" and left.new != write.new
+            if again and webhook.selects(write, self._labels(write)):
+                write = await self._changed(webhook, version, write, user, warnings)
         return write
+
+    async def _changed(
+        self, webhook: Webhook, version: str, write: Write, user: UserInfo, warnings: list[str]
+    ) -> Write:
+        """The write as one mutating webhook leaves it."""
+        response = await self._ask(webhook, version, write, user, warnings)
+        if response is None or write.new is None:
+            return write
+        try:
+            changed = reviews.patched(write.new, response)
+        except BadAnswer as error:
+            if webhook.forgiving:
+                log.warning("webhook %s: %s", webhook.name, error)
+                return write
+            raise failures.internal_error(f'failed calling webhook "{webhook.name}": {error}') from None
+        if changed is write.new:
+            return write
+        return write.with_new({**copied(changed), "apiVersion": write.served.api_version})
 
     async def validate(self, write: Write, user: UserInfo, warnings: list[str]) -> None:
         asked = [
@@ -72,6 +90,12 @@ class Webhooks:
                 raise outcome
 
     def _concerned(self, collection: Collection, write: Write) -> Iterator[tuple[Webhook, str]]:
+        for webhook, version in self._matching(collection, write):
+            if webhook.selects(write, self._labels(write)):
+                yield webhook, version
+
+    def _matching(self, collection: Collection, write: Write) -> Iterator[tuple[Webhook, str]]:
+        """Those whose rules speak of the write."""
         if not collection.count:
             return
         versions = frozenset(
@@ -79,7 +103,7 @@ class Webhooks:
         )
         for webhook in webhooks_of([stored.object for stored in collection.scan()]):
             version = webhook.concerns(write, versions)
-            if version and webhook.selects(write, self._labels(write)):
+            if version:
                 yield webhook, version
 
     def _serves(self, served: Served, version: str) -> bool:
