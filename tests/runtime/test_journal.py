@@ -253,3 +253,19 @@ def test_a_journal_is_closed_also_when_the_disk_is_full(
     monkeypatch.setattr(opened, step, full)
     journal.close()
     Log.open(tmp_path / "events.db", SCHEMA).close()
+
+
+async def test_what_is_held_when_the_journal_closes_on_a_full_disk_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "STORE_TROUBLE_SECONDS", 0)
+    log = Log.open(tmp_path / "closing.db", SCHEMA, sync=Sync.NORMAL)
+    journal, disk = Journal(log), Full(log, monkeypatch)
+    disk.full = True
+    journal.hold([said("1")])
+    await asyncio.sleep(0)
+    journal.close()
+    caplog.clear()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not caplog.records, "nothing is tried on a closed log"

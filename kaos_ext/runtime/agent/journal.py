@@ -482,6 +482,7 @@ class Journal:
         except StoreError as error:
             log.warning("the last events, or the summary of what was spent, are not written: %s", error)
         finally:
+            self._held.clear()  # Nobody is to try it again on a log that is closed.
             self._log.close()
 
 
