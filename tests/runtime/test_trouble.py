@@ -142,8 +142,10 @@ def test_a_model_that_hangs_is_cut_off_at_the_iterations_time_and_the_loop_goes_
     assert 0.9 < ends[0]["content"]["duration_seconds"] < 3
 
 
-@pytest.mark.parametrize("repeatable", [False, True])
-@pytest.mark.parametrize("scope", ["perIteration", "perTask", "perDay", "life"])
+@pytest.mark.parametrize(
+    ("scope", "repeatable"),
+    [("perIteration", True), ("perIteration", False), ("perTask", False), ("perDay", False), ("life", False)],
+)
 def test_a_tool_that_hangs_is_cut_off_when_the_budgets_seconds_are_spent_and_called_once(
     processes: Processes, tmp_path: Path, scope: str, repeatable: bool
 ) -> None:
