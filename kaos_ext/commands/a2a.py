@@ -24,6 +24,10 @@ class TaskRefusedError(KaosError):
     """The agent answered with a JSON-RPC error."""
 
 
+class TaskFailedError(KaosError):
+    """The message was taken and not answered; a cell shows the task, and is red."""
+
+
 async def _ask(session: Session, name: str, patience: float, method: str, params: dict[str, Any]) -> dict[str, Any]:
     ask = await caller(session, name, patience)
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -54,9 +58,12 @@ async def send(
     if in_background:
         params["configuration"] = {"mode": "autonomous"}
     response = await _ask(session, name, timeout, "SendMessage", params)
+    task = response["result"]
     # Asking about a failed task is a success; a message that was not answered is not.
-    unanswered = _state(response["result"]) in ("failed", "rejected")
-    return Result(_chat(name, response["result"]), response, status=1 if unanswered else 0)
+    if (state := _state(task)) not in ("failed", "rejected"):
+        return Result(_chat(name, task), response)
+    failure = TaskFailedError(f"task {task.get('id')} of Agent {name} {state}", hint=f"kaos agent logs {name}")
+    return Result(_chat(name, task), response, status=1, failure=failure)
 
 
 async def get(session: Session, *, name: str, task_id: str, timeout: float, port: int | None) -> Result:  # noqa: ASYNC109

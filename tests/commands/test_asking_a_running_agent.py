@@ -190,6 +190,7 @@ async def test_a_task_that_failed_says_why(machine: Machine) -> None:
     result = await machine.kaos("agent a2a send a --message hi")
     assert result.view.text() == "a: failed: the model server answered 503 (task_1)"
     assert result.status == 1, "a script can tell"
+    assert str(result.failure) == "task task_1 of Agent a failed", "a cell is red"
 
 
 async def test_a_stream_that_breaks_off_with_an_error_says_the_error(machine: Machine) -> None:
