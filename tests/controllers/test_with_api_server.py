@@ -20,6 +20,7 @@ from kaos_ext.kube.objects import (
     DEPLOYMENTS,
     ENDPOINTS,
     ENDPOINTSLICES,
+    EVENTS,
     NAMESPACES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
@@ -253,3 +254,15 @@ async def test_a_namespace_goes_with_all_it_holds_and_frees_the_volume(client: C
 
 def folders(root: Path) -> list[Path]:
     return list((root / "volumes").iterdir())
+
+
+async def test_what_is_done_to_a_deployment_is_told_in_events(client: Client) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    await client.create(DEPLOYMENTS, {"metadata": {"name": "told"}, "spec": spec}, "default")
+    async with asyncio.timeout(10):
+        while True:
+            events = (await client.list(EVENTS, "default", fields="involvedObject.kind=Deployment")).items
+            if any(event["reason"] == "ScalingReplicaSet" for event in events):
+                return
+            await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def event_object(entry: _Entry, reference: dict[str, Any], namespace: str, now: 
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{reference['name']}.", "namespace": namespace},
+        "metadata": {"name": f"{reference['name']}.{time.time_ns():x}", "namespace": namespace},
         "involvedObject": reference,
         "reason": entry.reason,
         "message": entry.message,
