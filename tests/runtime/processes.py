@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS = re.compile(r"http://[\d.]+:\d+")
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 SERVER = Path(__file__).with_name("openai_server.py")
 ECHO = 'def echo(message: str) -> str:\n """Echo the provided message back."""\n return f"Echo: {message}"'
 
