@@ -119,7 +119,7 @@ async def uninstall(session: Session, *, crds: bool) -> Result:
     gone: list[str] = []
     for item in reversed(install_objects(kube.namespace)):
         kind = item["kind"]
-        if kind == "Namespace" or (kind == "CustomResourceDefinition" and not crds):
+        if kind == "Namespace" or (kind in ("CustomResourceDefinition", "APIService") and not crds):
             continue
         resource = await kube.resource_of(item["apiVersion"], kind)
         try:

@@ -56,11 +56,25 @@ RULES: list[Object] = [
 def install_objects(namespace: str = names.SYSTEM_NAMESPACE, *, settings: Settings | None = None) -> list[Object]:
     """CRDs, namespace, rights, configuration and the operator's Deployment."""
     settings = settings or Settings(system_namespace=namespace)
-    return [*read_crds(), *operator_objects(namespace, settings)]
+    return [*read_crds(), api_service(), *operator_objects(namespace, settings)]
+
+
+def api_service() -> Object:
+    """The rank of our group in discovery: other groups have a kind `Agent` too, and `kubectl get agents` is ours.
+
+    A server ranks the groups of CRDs alike (1000) and then by name, by an APIService that it makes itself and keeps so;
+    the label takes this one out of its care, whichever of the two was first.
+    """
+    metadata = {
+        "name": f"{names.VERSION}.{names.GROUP}",
+        "labels": {**LABELS, "kube-aggregator.kubernetes.io/automanaged": "false"},
+    }
+    spec = {"group": names.GROUP, "version": names.VERSION, "groupPriorityMinimum": 1100, "versionPriority": 100}
+    return {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata, "spec": spec}
 
 
 def operator_objects(namespace: str, settings: Settings) -> list[Object]:
-    """Everything but the CRDs."""
+    """Everything but the CRDs and their rank."""
     metadata = {"name": names.OPERATOR, "labels": LABELS}
     inside = {**metadata, "namespace": namespace}
     subject = {"kind": "ServiceAccount", "name": names.OPERATOR, "namespace": namespace}

@@ -211,3 +211,43 @@ def test_deleting_waits_until_it_is_gone(kaos: Run) -> None:
     kaos("modelapi", "deploy", "passing")
     kaos("modelapi", "delete", "passing", "--wait")
     assert kaos("modelapi", "get", "passing", check=False).returncode == 2
+
+
+OTHERS_AGENTS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "agents.core.orka.ai"},
+    "spec": {
+        "group": "core.orka.ai",
+        "scope": "Namespaced",
+        "names": {"plural": "agents", "kind": "Agent"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+def test_kubectl_get_agents_means_ours_beside_another_group_with_that_kind(
+    kaos: Run, environment: dict[str, str]
+) -> None:
+    def kubectl(*words: str, given: object = None) -> str:
+        text = None if given is None else json.dumps(given)
+        done = subprocess.run(["kubectl", *words], env=environment, input=text, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    kubectl("apply", "-f", "-", given=OTHERS_AGENTS)
+    try:
+        kubectl("wait", "--for=condition=Established", "crd/agents.core.orka.ai", "--timeout=20s")
+        template = {"apiVersion": "core.orka.ai/v1alpha1", "kind": "Agent", "metadata": {"name": "template"}}
+        kubectl("apply", "-f", "-", given=template)
+        assert kubectl("get", "agents", "-o", "name") == "agent.kaos.tools/worker\n"
+        assert kubectl("get", "agents.core.orka.ai", "-o", "name") == "agent.core.orka.ai/template\n"
+    finally:
+        kubectl("delete", "crd", "agents.core.orka.ai")
