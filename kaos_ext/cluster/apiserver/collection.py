@@ -1,12 +1,14 @@
 """Versions of objects in memory: each collection as it is, and a ring of its recent changes for watches that resume.
 
-A version that is superseded keeps its bytes as long as the ring has it, and nothing else. What is here is committed.
+A version that is superseded keeps its bytes as long as the ring has it, and nothing else: packed, once as many changes
+have followed as watchers are usually behind. What is here is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,10 @@ RING = 2048
 """Changes a collection remembers, at least, for watches that resume."""
 RING_BYTES = 64 * 2**20
 """Unless they are so large together: then half of them go."""
+RECENT = 64
+"""So many of them are kept ready for watchers; who resumes further back has them unpacked."""
+_PACKED_BYTES = 512
+"""Smaller ones are not worth packing."""
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 
@@ -27,48 +33,66 @@ def encode(value: Any) -> bytes:
 
 
 class Stored:
-    """One committed version of one object. `views` caches renderings by whoever renders."""
+    """One committed version of one object. `views` caches renderings by whoever renders, unless `views` is None."""
 
-    __slots__ = ("_object", "encoded", "name", "namespace", "revision", "views")
+    __slots__ = ("_encoded", "_object", "_packed", "name", "namespace", "revision", "size", "views")
 
     def __init__(self, namespace: str, name: str, revision: int, encoded: bytes, object: Object | None = None) -> None:
         self.namespace = namespace
         self.name = name
         self.revision = revision
-        self.encoded = encoded
+        self.size = len(encoded)
+        self._encoded = encoded
+        self._packed = False
         self._object = object
-        self.views: dict[Any, Any] = {}
+        self.views: dict[Any, Any] | None = {}
+
+    @property
+    def encoded(self) -> bytes:
+        return zlib.decompress(self._encoded) if self._packed else self._encoded
 
     @property
     def object(self) -> Object:
         """The parsed object, shared: read only."""
-        if self._object is None:
-            self._object = json.loads(self.encoded)
-        return self._object
+        if self._object is not None:
+            return self._object
+        parsed: Object = json.loads(self.encoded)
+        if self.views is not None:
+            self._object = parsed
+        return parsed
 
     def fresh(self) -> Object:
         """A copy of its own for the caller to change."""
         copy: Object = json.loads(self.encoded)
         return copy
 
-    def shrink(self) -> None:
-        """Superseded: keep only the bytes."""
-        self._object = None
-        self.views.clear()
+    def pack(self) -> None:
+        """Superseded, and hardly asked for any more: keep only the bytes, and keep nothing that is made of them."""
+        self._object = self.views = None
+        if not self._packed and len(self._encoded) > _PACKED_BYTES:
+            self._encoded, self._packed = zlib.compress(self._encoded, 1), True
 
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """One committed change; `frames` caches its encodings for watchers."""
+    """One committed change; `frames` caches its encodings for watchers while it is recent."""
 
     kind: str
     stored: Stored
     previous: Stored | None
-    frames: dict[Any, bytes] = field(default_factory=dict)
+    frames: dict[Any, bytes] | None = field(default_factory=dict)
 
     @property
     def revision(self) -> int:
         return self.stored.revision
+
+    def age(self) -> None:
+        """No longer recent: let go of what only watchers that keep up need."""
+        self.frames = None
+        if self.previous is not None:
+            self.previous.pack()
+        if self.kind == "DELETED":
+            self.stored.pack()
 
 
 class Collection:
@@ -151,19 +175,19 @@ class Collection:
             objects[stored.name] = stored
             self.count += previous is None
             kind = "ADDED" if previous is None else "MODIFIED"
-        if previous is not None:
-            previous.shrink()
         self._order = None
         change = Change(kind, stored, previous)
         self.ring.append(change)
-        self._weight += len(stored.encoded)
+        if len(self.ring) > RECENT:
+            self.ring[-RECENT - 1].age()
+        self._weight += stored.size
         if len(self.ring) > 2 * RING or (self._weight > RING_BYTES and len(self.ring) > 1):
             self._evict(len(self.ring) // 2)
         return change
 
     def _evict(self, count: int) -> None:
         self.evicted = self.ring[count - 1].revision
-        self._weight -= sum(len(change.stored.encoded) for change in self.ring[:count])
+        self._weight -= sum(change.stored.size for change in self.ring[:count])
         del self.ring[:count]
         self.first += count
 

@@ -16,6 +16,8 @@ def face(stored: Stored, served: Served) -> Stored:
     """`stored` as `served` shows it; the same object when nothing differs."""
     if served.definition is None and (served.api_version, served.kind) not in SHOWN:
         return stored
+    if stored.views is None:
+        return _shown(stored, served)
     found = stored.views.get(served)
     if found is None:
         found = stored.views[served] = _shown(stored, served)
@@ -25,7 +27,7 @@ def face(stored: Stored, served: Served) -> Stored:
 
 def written_by(stored: Stored, served: Served) -> None:
     """The object was just validated and defaulted by `served`'s own schema: it needs no other face there."""
-    if served.definition is not None and served.version == served.definition.storage_version:
+    if stored.views is not None and served.definition and served.version == served.definition.storage_version:
         stored.views[served] = stored
 
 

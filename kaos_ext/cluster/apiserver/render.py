@@ -106,7 +106,9 @@ class Frames:
             return self._bookmark(event)
         if self._wanted.form == "Table":
             return self._table(event.kind, event.stored)
-        shared = event.change.frames if event.change is not None else {}
+        shared = event.change.frames if event.change is not None else None
+        if shared is None:
+            shared = {}
         key = (self._served, self._wanted.form, event.kind)
         found = shared.get(key)
         if found is None:

@@ -106,8 +106,8 @@ class Storage:
     def _note_superseded(self, change: Change) -> None:
         for stored in (change.previous, change.stored if change.kind == "DELETED" else None):
             if stored is not None:
-                self._superseded.append((stored.revision, len(stored.encoded)))
-                self._superseded_bytes += len(stored.encoded)
+                self._superseded.append((stored.revision, stored.size))
+                self._superseded_bytes += stored.size
         if len(self._superseded) > CROWD * KEEP or self._superseded_bytes > CROWD * KEEP_BYTES:
             self.crowded.set()
 
