@@ -125,9 +125,10 @@ async def ours(model: str, mcp: str, seconds: float, *, read_only: bool = False)
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
     from kaos_ext.runtime import trace
-    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.runtime.agent.journal import Journal
     from kaos_ext.runtime.agent.mcp import McpServer
     from kaos_ext.runtime.agent.openai import OpenAIModel
+    from kaos_ext.runtime.agent.records import SCHEMA
     from kaos_ext.runtime.agent.runner import Equipment
     from kaos_ext.runtime.agent.service import AgentService
     from kaos_ext.runtime.agent.settings import Settings, ToolCallMode
@@ -207,7 +208,8 @@ def percentile(values: list[float], part: float) -> float:
 
 def appends() -> dict[str, float]:
     from kaos_ext.model.events import Event, EventType
-    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.runtime.agent.journal import Journal
+    from kaos_ext.runtime.agent.records import SCHEMA
     from kaos_ext.store import Log, Sync
 
     with tempfile.TemporaryDirectory() as folder:
@@ -225,7 +227,8 @@ def appends() -> dict[str, float]:
 
 
 def pages(count: int) -> dict[str, float]:
-    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.runtime.agent.journal import Journal
+    from kaos_ext.runtime.agent.records import SCHEMA
     from kaos_ext.store import Log, Sync
 
     kinds = ("user_message", "model_request", "model_response", "tool_call", "tool_result", "agent_response")
@@ -257,8 +260,9 @@ async def tails(readers: int = 10, rate: int = 100, seconds: float = 5.0) -> dic
     import aiohttp
 
     from kaos_ext.model.events import Event, EventType
-    from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+    from kaos_ext.runtime.agent.journal import Journal
     from kaos_ext.runtime.agent.memory import Memory
+    from kaos_ext.runtime.agent.records import SCHEMA
     from kaos_ext.runtime.shell import Shell
     from kaos_ext.store import Log, Sync
 

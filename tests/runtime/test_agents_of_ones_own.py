@@ -22,9 +22,10 @@ from kaos_ext.runtime.agent import Context, ToolFailed
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.custom import FunctionModel
 from kaos_ext.runtime.agent.frameworks import function_of
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, OnText, Question
 from kaos_ext.runtime.agent.recording import Recording
+from kaos_ext.runtime.agent.records import SCHEMA
 from kaos_ext.runtime.agent.replay import replay
 from kaos_ext.runtime.agent.runner import Equipment, Run
 from kaos_ext.runtime.agent.settings import Settings

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
-from kaos_ext.runtime.agent import journal as module
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal, Retention
+from kaos_ext.runtime.agent import journal as writing
+from kaos_ext.runtime.agent import retention
+from kaos_ext.runtime.agent.journal import Journal
+from kaos_ext.runtime.agent.records import SCHEMA
+from kaos_ext.runtime.agent.retention import Retention
 from kaos_ext.store import FullError, Log, Sync
 
 
@@ -96,7 +99,7 @@ async def test_following_gives_what_there_is_and_then_what_comes(log: Log) -> No
 
 
 def test_trimming_keeps_what_the_loop_goes_on_from(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TRIM_EVERY", 20)
+    monkeypatch.setattr(retention, "TRIM_EVERY", 20)
     journal = Journal(log, retention=Retention(events=50))
     for number in range(1, 9):
         journal.record([said("goal", iteration=number), end(number)])
@@ -121,7 +124,7 @@ async def test_waiting_for_the_lock_ends_when_the_process_is_to_stop(log: Log) -
 def test_a_session_keeps_its_newest_events_and_the_oldest_sessions_are_forgotten(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TRIM_EVERY", 20)
+    monkeypatch.setattr(retention, "TRIM_EVERY", 20)
     journal = Journal(log, retention=Retention(sessions=3, session_events=10))
     for number in range(200):
         journal.record([said(str(number), run=f"chat_{number}", session=f"s{number % 5}")])
@@ -163,7 +166,7 @@ def test_what_the_loop_goes_on_from_is_no_question_of_age(log: Log) -> None:
 
 
 def test_events_beyond_their_age_go_and_what_was_spent_stays(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TRIM_EVERY", 10)
+    monkeypatch.setattr(retention, "TRIM_EVERY", 10)
     now = 1000.0
     journal = Journal(log, retention=Retention(age_seconds=100), clock=lambda: now)
     call = Event(EventType.TOOL_CALL, {"tool": "t"}, run="chat_1", session="s")
@@ -217,7 +220,7 @@ async def test_what_is_held_is_written_before_anybody_else_can_wait_for_it(log: 
 async def test_what_is_held_on_a_full_disk_is_written_in_its_order_once_there_is_room(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STORE_TROUBLE_SECONDS", 0.01)
+    monkeypatch.setattr(writing, "STORE_TROUBLE_SECONDS", 0.01)
     journal, disk = Journal(log), Full(log, monkeypatch)
     disk.full = True
     held = journal.hold([said("1")])
@@ -258,7 +261,7 @@ def test_a_journal_is_closed_also_when_the_disk_is_full(
 async def test_what_is_held_when_the_journal_closes_on_a_full_disk_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "STORE_TROUBLE_SECONDS", 0)
+    monkeypatch.setattr(writing, "STORE_TROUBLE_SECONDS", 0)
     log = Log.open(tmp_path / "closing.db", SCHEMA, sync=Sync.NORMAL)
     journal, disk = Journal(log), Full(log, monkeypatch)
     disk.full = True

@@ -17,8 +17,9 @@ import pytest
 
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent import memory
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.memory import Memory
+from kaos_ext.runtime.agent.records import SCHEMA
 from kaos_ext.runtime.shell import Shell
 from kaos_ext.store import Log, Sync
 from tests.runtime.processes import Processes, Running, agent_env, eventually, mocks, stream

@@ -15,9 +15,10 @@ import pytest
 
 from kaos_ext.model.errors import NotFoundError, UsageError
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question
 from kaos_ext.runtime.agent.recording import Recording
+from kaos_ext.runtime.agent.records import SCHEMA
 from kaos_ext.runtime.agent.replay import Diverged, Report, replay
 from kaos_ext.runtime.agent.runner import Equipment
 from kaos_ext.runtime.agent.service import AgentService

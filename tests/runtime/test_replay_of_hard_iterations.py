@@ -15,12 +15,13 @@ import pytest
 from kaos_ext.model.approvals import Approvals, Decision
 from kaos_ext.model.budget import Budget
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
-from kaos_ext.runtime.agent import journal
+from kaos_ext.runtime.agent import retention as trimming
 from kaos_ext.runtime.agent.control import Wish
-from kaos_ext.runtime.agent.journal import SCHEMA, Retention
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError
 from kaos_ext.runtime.agent.recording import Recording
+from kaos_ext.runtime.agent.records import SCHEMA
 from kaos_ext.runtime.agent.replay import Report, replay
+from kaos_ext.runtime.agent.retention import Retention
 from kaos_ext.runtime.agent.runner import Equipment
 from kaos_ext.runtime.agent.service import AgentService
 from kaos_ext.runtime.agent.settings import Settings
@@ -383,7 +384,7 @@ async def test_a_tool_that_was_not_there_at_first(tmp_path: Path) -> None:
 
 
 async def test_how_the_loop_was_taken_up_is_known_long_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "TRIM_EVERY", 50)
+    monkeypatch.setattr(trimming, "TRIM_EVERY", 50)
     life = Life(tmp_path, retention=Retention(events=100))
     await life.live(DONE)
     await life.live(*[WORK, DONE] * 40, *[WORK] * 5, until=42)

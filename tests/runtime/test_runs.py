@@ -13,8 +13,9 @@ from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
 from kaos_ext.model.events import Event, EventType, Outcome
 from kaos_ext.runtime.agent.control import Control
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, Call, Model, OnText, Question
+from kaos_ext.runtime.agent.records import SCHEMA
 from kaos_ext.runtime.agent.runner import Equipment, Run
 from kaos_ext.runtime.agent.tools import Tool, ToolBox, ToolError
 from kaos_ext.store import FullError, Log, Sync

@@ -17,8 +17,9 @@ from kaos_ext.model.approvals import Approvals
 from kaos_ext.model.budget import Budget
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent.a2a import rendered
-from kaos_ext.runtime.agent.journal import SCHEMA, Journal
+from kaos_ext.runtime.agent.journal import Journal
 from kaos_ext.runtime.agent.model import Answer, Call, Model, ModelError, OnText, Question
+from kaos_ext.runtime.agent.records import SCHEMA
 from kaos_ext.runtime.agent.runner import Equipment
 from kaos_ext.runtime.agent.service import AgentService
 from kaos_ext.runtime.agent.settings import Settings

@@ -21,7 +21,7 @@ from typing import cast
 from aiohttp import web
 
 from kaos_ext.model.events import Event
-from kaos_ext.runtime.agent.journal import Journal
+from kaos_ext.runtime.agent.records import Records
 from kaos_ext.runtime.shell import Shell
 
 DEFAULT_LIMIT, MOST = 100, 1000
@@ -39,9 +39,9 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+ -]\d\d:\d
 
 
 class Memory:
-    def __init__(self, shell: Shell, journal: Journal, *, enabled: bool) -> None:
+    def __init__(self, shell: Shell, records: Records, *, enabled: bool) -> None:
         self._shell = shell
-        self._journal = journal
+        self._records = records
         self._enabled = enabled
 
     async def events(self, request: web.Request) -> web.Response:
@@ -56,7 +56,7 @@ class Memory:
             return _refused(str(error))
         events: list[Event] = []
         if self._enabled:
-            events = self._journal.page(
+            events = self._records.page(
                 limit=min(limit or DEFAULT_LIMIT, MOST),
                 session=query.get("session_id", ""),
                 types=_types(request),
@@ -68,7 +68,7 @@ class Memory:
         return web.json_response({"agent": self._shell.name, "events": listed, "total": len(listed)})
 
     async def sessions(self, request: web.Request) -> web.Response:
-        sessions = self._journal.sessions if self._enabled else []
+        sessions = self._records.sessions if self._enabled else []
         return web.json_response({"agent": self._shell.name, "sessions": sessions, "total": len(sessions)})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
@@ -78,8 +78,8 @@ class Memory:
         except ValueError as error:
             return _refused(str(error))
         if after is None:
-            after = self._journal.last
-        elif after > self._journal.last:
+            after = self._records.last
+        elif after > self._records.last:
             after = 0  # A place of another log: everything in this one is new to the reader.
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -97,7 +97,7 @@ class Memory:
         assert sending is not None
         reader = _Reader(request, response)
         watch = asyncio.create_task(reader.watch(sending))
-        following = cast("AsyncGenerator[Event]", self._journal.follow(after, types, session))
+        following = cast("AsyncGenerator[Event]", self._records.follow(after, types, session))
         try:
             async with aclosing(following):
                 async for event in following:
@@ -114,12 +114,12 @@ class Memory:
     def _after(self, text: str) -> int | None:
         """The place after which `since` begins."""
         when = _time(text, "since")
-        return _number(text, "since") if when is None else self._journal.place_before(when - MICROSECOND / 2)
+        return _number(text, "since") if when is None else self._records.place_before(when - MICROSECOND / 2)
 
     def _until(self, text: str) -> int | None:
         """The last place `until` lets through."""
         when = _time(text, "until")
-        return _number(text, "until") if when is None else self._journal.place_before(when + MICROSECOND)
+        return _number(text, "until") if when is None else self._records.place_before(when + MICROSECOND)
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from kaos_ext.model import podenv
 from kaos_ext.model.approvals import Approvals
 from kaos_ext.model.budget import Budget
 from kaos_ext.model.errors import UsageError
-from kaos_ext.runtime.agent.journal import Retention
+from kaos_ext.runtime.agent.retention import Retention
 from kaos_ext.runtime.secrets import secret_values
 
 
