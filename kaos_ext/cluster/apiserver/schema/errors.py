@@ -50,6 +50,11 @@ def not_supported(path: str, value: Any, supported: Sequence[Any]) -> FieldError
     return FieldError(path, "FieldValueNotSupported", text)
 
 
+def one_of(path: str, value: Any, allowed: Sequence[Any]) -> FieldError:
+    """What is wrong with a value that is none of those allowed, or missing."""
+    return not_supported(path, value, list(allowed)) if value else required(path)
+
+
 def forbidden(path: str, detail: str) -> FieldError:
     return FieldError(path, "FieldValueForbidden", f"Forbidden: {detail}")
 
