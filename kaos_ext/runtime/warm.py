@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from kaos_ext.runtime.gathering import gather
 from kaos_ext.runtime.start import lean
 
 _IMPORTED = (
@@ -20,3 +21,4 @@ _IMPORTED = (
 with lean():
     for _name in _IMPORTED:
         importlib.import_module(_name)
+gather()

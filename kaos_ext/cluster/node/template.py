@@ -86,13 +86,15 @@ def _unfit(control: int) -> str:
     return f"the imports have opened files: {extra}" if extra else ""
 
 
-def _files() -> dict[str, tuple[int, int]]:
+def _files() -> dict[bytes, tuple[int, int]]:
     """Everything that was imported from a file, as it was then."""
     names = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return {name: stamp for name in names if name and (stamp := _stamp(name)) is not None}
+    # Copies that lie side by side: who touches the originals, all over the memory, has to copy it for each fork.
+    copies = [os.fsencode(name) for name in names if name]
+    return {name: stamp for name in copies if (stamp := _stamp(name)) is not None}
 
 
-def _stamp(name: str) -> tuple[int, int] | None:
+def _stamp(name: bytes) -> tuple[int, int] | None:
     try:
         stat = os.stat(name)  # noqa: PTH116  # a thousand of them for each pod
     except OSError:
@@ -100,7 +102,7 @@ def _stamp(name: str) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_size
 
 
-def _serve(control: socket.socket, files: Mapping[str, tuple[int, int]], mark: Callable[[str], None]) -> Birth | None:
+def _serve(control: socket.socket, files: Mapping[bytes, tuple[int, int]], mark: Callable[[str], None]) -> Birth | None:
     """Fork whenever told to. None in the template, at its end; in a child, what it is to be."""
     while True:
         data, handed, _, _ = socket.recv_fds(control, 1, 4)

@@ -13,6 +13,7 @@ import json
 import logging
 import ssl
 import time
+from asyncio import sslproto
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ TURNS = 5
 """So many turns of the state are told at once."""
 PATIENCE_SECONDS = 5.0
 LAST_SECONDS = 1.0
+TLS_BYTES = 32 * 1024
 MANAGER = "kaos-agent"
 log = logging.getLogger(__name__)
 
@@ -263,6 +265,8 @@ class Reporter:
         self._server = found.server
         self._token = Path(found.token_file) if found.token_file else found.token
         if found.server.startswith("https"):
+            # asyncio has each TLS connection read into 256 KiB, which would be the largest thing an agent holds.
+            sslproto.SSLProtocol.max_size = TLS_BYTES
             self._ssl = ssl.create_default_context(cadata=found.authority or None)
 
 
