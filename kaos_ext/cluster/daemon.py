@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from asyncio import sslproto
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from enum import StrEnum
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kaos_ext.cluster.config import ClusterConfig
     from kaos_ext.cluster.controllers import Controllers
 
+TLS_BYTES = 64 * 1024
 _log = logging.getLogger("kaos_ext.cluster.daemon")
 
 ORPHAN_SECONDS = 10.0
@@ -98,6 +100,8 @@ def main() -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # Each connection has a buffer of that size for what comes in, touched as a whole: 256 KiB, if asyncio is let.
+    sslproto.SSLProtocol.max_size = TLS_BYTES
     try:
         status = asyncio.run(_run(arguments.state.absolute(), report, arguments.lock_fd))
     except KaosError as error:
