@@ -5,8 +5,8 @@ from __future__ import annotations
 from kaos_ext.cluster.apiserver import failures
 from kaos_ext.cluster.apiserver.admission import Admission
 from kaos_ext.cluster.apiserver.faces import face
-from kaos_ext.cluster.apiserver.metadata import copied, timestamp
-from kaos_ext.cluster.apiserver.operations import gone, with_metadata
+from kaos_ext.cluster.apiserver.metadata import copied, timestamp, with_metadata
+from kaos_ext.cluster.apiserver.operations import gone
 from kaos_ext.cluster.apiserver.options import DeleteOptions
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored, encode

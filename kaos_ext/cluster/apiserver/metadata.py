@@ -101,3 +101,14 @@ def on_update(object: Object, old: Object) -> None:
             metadata[key] = was[key]
         elif key != "deletionTimestamp":  # nobody deletes by an update; validation says so
             metadata.pop(key, None)
+
+
+def with_metadata(object: Object, **changes: Any) -> Object:
+    """A copy of the object whose metadata has these members; None takes one away."""
+    meta = dict(object["metadata"])
+    for key, value in changes.items():
+        if value is None:
+            meta.pop(key, None)
+        else:
+            meta[key] = value
+    return {**object, "metadata": meta}

@@ -1,26 +1,24 @@
 """Writing: create, update and delete, each decided in one step against the committed object.
 
 A request's body passes, in this order: shape (unknown fields, defaults), field managers, admission, the kind's own
-preparation, validation, allocation; then the storage commits it. Nothing awaits between reading the old object and
-handing the new one to the commit.
+preparation, validation (shape, managers and validation are `intake`), allocation; then the storage commits it. Nothing
+awaits between reading the old object and handing the new one to the commit.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
-from kaos_ext.cluster.apiserver import failures, metadata, rules, strategies
+from kaos_ext.cluster.apiserver import failures, metadata, strategies
 from kaos_ext.cluster.apiserver.admission import Admission
 from kaos_ext.cluster.apiserver.allocation import ServiceAddresses, moved
 from kaos_ext.cluster.apiserver.conversion import STORED
 from kaos_ext.cluster.apiserver.faces import face, written_by
+from kaos_ext.cluster.apiserver.intake import check_body, refuse, shaped, track
 from kaos_ext.cluster.apiserver.metadata import copied
 from kaos_ext.cluster.apiserver.options import WriteOptions
 from kaos_ext.cluster.apiserver.quota.enforcement import Quotas
 from kaos_ext.cluster.apiserver.registry import Served
-from kaos_ext.cluster.apiserver.schema.decoding import DecodeError
 from kaos_ext.cluster.apiserver.schema.errors import invalid
 from kaos_ext.cluster.apiserver.storage import Decision, Keep, Put, Remove, Storage, Stored, encode
 from kaos_ext.cluster.apiserver.webhooks.admission import Webhooks
@@ -29,11 +27,8 @@ from kaos_ext.kube.objects import ApiError, Object
 from kaos_ext.store import StoreError
 
 _ATTEMPTS = 5
-_SHOWN = 30
-"""Letters of a body that a refusal repeats."""
 _REVIEWED = frozenset({"", "status", "ephemeralcontainers"})
 """Paths whose writes webhooks are asked about."""
-MAX_ANNOTATIONS = 262144
 _CREATED_BY_PUT = frozenset(
     {"endpoints", "events", "leases", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}
 )
@@ -82,10 +77,10 @@ class Operations:
     ) -> Stored:
         metadata.on_create(object, namespace if served.namespaced else "")
         strategies.name_of_namespace_label(served, object)
-        object = _shaped(served, object, options)
+        object = shaped(served, object, options)
         strategies.fold(served, object)
         if not applied:
-            _track(served, None, object, options, "")
+            track(served, None, object, options, "")
         name = object["metadata"].get("name") or ""
         self._admission.complete(served, object)
         options.warnings += self._admission.advice(served)
@@ -97,7 +92,7 @@ class Operations:
             )
             object = await self._mutated(write, options)
         self._admission.grant(served, object, None, options.user)
-        _refuse(served, object, None, "")
+        refuse(served, object, None, "")
         if asked:
             await self._webhooks.validate(write.with_new(object), options.user, options.warnings)
         owner = (object["metadata"].get("namespace", ""), name)
@@ -177,7 +172,7 @@ class Operations:
             new = self._wanted(served, seen, old, make(old), options, subresource, managed, replace)
             write = Write("UPDATE", served, place, name, subresource, new, old, options.dry_run)
             new = await self._mutated(write, options)
-            _refuse(served, new, old, subresource)
+            refuse(served, new, old, subresource)
             await self._webhooks.validate(write.with_new(new), options.user, options.warnings)
             if collection.get(place, name) is not seen:
                 continue
@@ -202,9 +197,9 @@ class Operations:
             return changed.new
         served = write.served
         check_body(served, changed.new, write.namespace, write.name, options)
-        shaped = _shaped(served, changed.new, options, quiet=True)
-        strategies.fold(served, shaped)
-        return shaped
+        made = shaped(served, changed.new, options, quiet=True)
+        strategies.fold(served, made)
+        return made
 
     def _wanted(
         self,
@@ -246,13 +241,13 @@ class Operations:
         if not meta.get("namespace") and was.get("namespace"):
             meta["namespace"] = was["namespace"]
         strategies.name_of_namespace_label(served, new)
-        new = _shaped(served, new, options, quiet=not replace)
+        new = shaped(served, new, options, quiet=not replace)
         strategies.fold(served, new)
         if cleared:  # Go would not write an empty list, but it has one
             new["metadata"]["managedFields"] = []
         new = strategies.before_update(served, new, old, subresource)
         if not managed:
-            _track(served, old, new, options, subresource)
+            track(served, old, new, options, subresource)
         return new
 
     def _settled(
@@ -263,7 +258,7 @@ class Operations:
         if subresource != "binding" and strategies.asks_for_more(served, new, old, subresource):
             new["metadata"]["generation"] = int(was.get("generation") or 0) + 1
         self._admission.grant(served, new, old, options.user)
-        _refuse(served, new, old, subresource)
+        refuse(served, new, old, subresource)
         if not subresource:
             self._quotas.check(served, current.namespace, was["name"], new, old)
         if served.storage == "/services" and not subresource:
@@ -319,93 +314,6 @@ def gone(object: Object) -> bool:
     return not (object["kind"] == "Namespace" and (object.get("spec") or {}).get("finalizers"))
 
 
-def check_body(served: Served, object: Object, namespace: str, name: str, options: WriteOptions) -> None:
-    """Does the body belong to the path it was sent to?"""
-    problem = rules.head_problem(served, object)
-    if problem:
-        raise failures.bad_request(rules.cannot_be_handled(served, problem))
-    meta = object.get("metadata")
-    if meta is None:
-        meta = object["metadata"] = {}
-    kind, api_version = object.get("kind"), object.get("apiVersion")
-    if kind and kind != served.kind:
-        if options.unreadable is not None and not served.custom:
-            raise options.unreadable(object, rules.unregistered(str(kind), str(api_version)))
-        if served.custom:
-            raise failures.invalid(
-                served.group, str(kind), str(meta.get("name") or ""), [invalid("kind", kind, f"must be {served.kind}")]
-            )
-        raise failures.bad_request(rules.foreign(object, served))
-    if served.custom and options.patched and api_version != served.api_version:
-        why = invalid("apiVersion", api_version, f"must be {served.api_version}")
-        raise failures.invalid(served.group, served.kind, str(meta.get("name") or ""), [why])
-    if api_version != served.api_version and (api_version or served.custom):
-        if not served.custom and str(api_version).rpartition("/")[0] == served.group:
-            words = rules.unregistered(served.kind, str(api_version))
-            if options.unreadable is not None:
-                raise options.unreadable(object, words)
-            version = str(api_version).rpartition("/")[2]
-            raise failures.bad_request(
-                f'{served.kind} in version "{version}" cannot be handled as a {served.kind}: {words}'
-            )
-        raise failures.bad_request(
-            f"the API version in the data ({api_version or ''}) does not match the expected API version "
-            f"({served.api_version})"
-        )
-    if served.custom and not kind and not options.patched:
-        text = json.dumps({key: one for key, one in object.items() if key != "kind"})
-        cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
-        raise failures.bad_request(
-            f"the object provided is unrecognized (must be of type {served.kind}): Object 'Kind' is missing in "
-            f"'{text}' ({cut})"
-        )
-    object["kind"], object["apiVersion"] = served.kind, served.api_version
-    given = meta.get("namespace")
-    if served.namespaced and given and given != namespace:
-        raise failures.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    if name and meta.get("name") != name:
-        if meta.get("name"):
-            raise failures.bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
-            )
-        raise failures.bad_request(
-            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )
-
-
-def _shaped(served: Served, object: Object, options: WriteOptions, *, quiet: bool = False) -> Object:
-    unknown: list[str] | None = None if quiet or options.validation == "Ignore" else []
-    try:
-        shaped = rules.shape(served, object, unknown=unknown)
-    except DecodeError as error:
-        if options.unreadable is not None:
-            raise options.unreadable(object, str(error)) from None
-        raise failures.bad_request(rules.cannot_be_handled(served, str(error))) from None
-    words = [] if quiet else [*options.duplicates, *rules.unknown_words(unknown or ())]
-    if words:
-        if options.strict:
-            raise failures.bad_request(rules.cannot_be_handled(served, rules.strict_error(words)))
-        options.warnings += words
-    return shaped
-
-
-def _track(served: Served, old: Object | None, new: Object, options: WriteOptions, subresource: str) -> None:
-    managed = rules.managed_fields(served, old, new, options.manager, subresource)
-    if managed:
-        new["metadata"]["managedFields"] = managed
-    else:
-        new["metadata"].pop("managedFields", None)
-
-
-def _refuse(served: Served, new: Object, old: Object | None, subresource: str) -> None:
-    complaints = rules.complaints(served, new, old, subresource)
-    if complaints:
-        group = "" if served.storage == "/events" else served.group
-        raise failures.invalid(group, served.kind, new["metadata"].get("name") or "", complaints)
-
-
 def _stored_form(served: Served, object: Object) -> Object:
     """As it is written down: in the storage version, `kind` and `apiVersion` first."""
     if served.definition is not None:
@@ -426,14 +334,3 @@ def _pretended(decision: Decision, namespace: str, name: str) -> Stored:
         return decision.stored
     object = copied(decision.object)
     return Stored(namespace, name, 0, encode(object), object)
-
-
-def with_metadata(object: Object, **changes: Any) -> Object:
-    """A copy of the object whose metadata has these members; None takes one away."""
-    meta = dict(object["metadata"])
-    for key, value in changes.items():
-        if value is None:
-            meta.pop(key, None)
-        else:
-            meta[key] = value
-    return {**object, "metadata": meta}

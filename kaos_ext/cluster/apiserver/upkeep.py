@@ -7,7 +7,7 @@ import contextlib
 import logging
 from datetime import UTC, datetime, timedelta
 
-from kaos_ext.cluster.apiserver.operations import with_metadata
+from kaos_ext.cluster.apiserver.metadata import with_metadata
 from kaos_ext.cluster.apiserver.storage import Decision, Keep, Remove, Storage, Stored
 from kaos_ext.store import StoreError
 
