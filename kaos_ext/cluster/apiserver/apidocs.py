@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from kaos_ext.cluster.apiserver import failures
+from kaos_ext.cluster.apiserver.answers import answer, page_not_found
 from kaos_ext.cluster.apiserver.discovery import listing
-from kaos_ext.cluster.apiserver.http import answer, page_not_found
 from kaos_ext.cluster.apiserver.registry import Registry
 from kaos_ext.cluster.apiserver.storage import encode
 from kaos_ext.cluster.apiserver.wire import openapi, openapi_v2

@@ -6,9 +6,7 @@ One handler for all paths. Whoever does not say who it is gets 401, on every pat
 from __future__ import annotations
 
 import asyncio
-import gzip
 import logging
-import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +16,17 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from kaos_ext.cluster.apiserver import bodies, failures, metrics, negotiate, options, patching, render, rules
+from kaos_ext.cluster.apiserver.answers import (
+    JSON_HEADERS,
+    answer,
+    compressed,
+    deprecation_of,
+    headers_for,
+    page_not_found,
+    refusal,
+    warn,
+    written,
+)
 from kaos_ext.cluster.apiserver.api import Api
 from kaos_ext.cluster.apiserver.auth import Authenticator
 from kaos_ext.cluster.apiserver.authz import impersonation
@@ -31,26 +40,15 @@ from kaos_ext.cluster.apiserver.paths import PageNotFound, Target, target_of, wa
 from kaos_ext.cluster.apiserver.reads import Scope
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.resources import WITHOUT_STORE
-from kaos_ext.cluster.apiserver.storage import Stored, encode
+from kaos_ext.cluster.apiserver.storage import encode
 from kaos_ext.kube.objects import ApiError, Object
 
 log = logging.getLogger(__name__)
-GZIP_FROM = 128 * 1024
 STUCK_SECONDS = 60.0
 """How long a watcher may take nothing of what is ready for it."""
-_JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-_TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse] | web.StreamResponse]
 Stream = Callable[[BaseRequest, Target, UserInfo], Awaitable[web.StreamResponse]]
-
-
-def answer(body: bytes, status: int = 200, headers: Mapping[str, str] = _JSON) -> web.Response:
-    return web.Response(body=body, status=status, headers=headers)
-
-
-def page_not_found() -> web.Response:
-    return answer(b"404 page not found\n", 404, _TEXT)
 
 
 class HttpApi:
@@ -165,7 +163,7 @@ class HttpApi:
             headers |= {"ETag": document.etag, "Cache-Control": "public"}
             if request.headers.get("If-None-Match") == document.etag:
                 return answer(b"", 304, {key: one for key, one in headers.items() if key != "Content-Type"})
-        return _compressed(request, document.body, 200, headers)
+        return compressed(request, document.body, 200, headers)
 
     async def _resource(self, request: BaseRequest, target: Target, user: UserInfo) -> web.StreamResponse:
         method = request.method
@@ -175,7 +173,7 @@ class HttpApi:
         if stream is not None:
             with self.metrics.long_running(method, what):
                 return await stream(request, target, user)
-        deprecation = _deprecation(target.served)
+        deprecation = deprecation_of(target.served)
         if not deprecation:
             return await self._verb(request, target, user)
         try:
@@ -183,7 +181,7 @@ class HttpApi:
         except ApiError as error:
             answered = refusal(error)
         if not answered.prepared:
-            _warn(answered, deprecation)
+            warn(answered, deprecation)
         return answered
 
     async def _verb(self, request: BaseRequest, target: Target, user: UserInfo) -> web.StreamResponse:
@@ -208,7 +206,7 @@ class HttpApi:
             target.served, target.namespace or "", target.name, target.subresource, query.get("resourceVersion", "")
         )
         body = render.one(target.served, stored, wanted, query.get("includeObject", ""))
-        return _compressed(request, body, 200, _headers(wanted))
+        return compressed(request, body, 200, headers_for(wanted))
 
     async def _collection(
         self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
@@ -230,16 +228,16 @@ class HttpApi:
                 return await self._watch(request, scope, chosen, wanted)
         page = self._api.reader.page(scope, chosen)
         body = render.listed(served, page, wanted, request.query.get("includeObject", ""))
-        return _compressed(request, body, 200, _headers(wanted))
+        return compressed(request, body, 200, headers_for(wanted))
 
     async def _watch(
         self, request: BaseRequest, scope: Scope, chosen: ListOptions, wanted: negotiate.Wanted
     ) -> web.StreamResponse:
         watch = self._api.watch(scope, chosen)
-        response = web.StreamResponse(headers=_JSON)
+        response = web.StreamResponse(headers=JSON_HEADERS)
         response.enable_chunked_encoding()
-        if deprecation := _deprecation(scope.served):
-            _warn(response, deprecation)
+        if deprecation := deprecation_of(scope.served):
+            warn(response, deprecation)
         frames = render.Frames(scope.served, wanted, request.query.get("includeObject", ""))
         await response.prepare(request)
         try:
@@ -265,7 +263,7 @@ class HttpApi:
         chosen = self._options(request, "CreateOptions", user)
         body = await self._object(request, served, chosen)
         stored = await self._api.create(served, target.namespace or "", body, chosen)
-        return _written(request, served, stored, wanted, chosen, 201)
+        return written(request, served, stored, wanted, chosen, 201)
 
     async def _write(
         self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
@@ -281,23 +279,23 @@ class HttpApi:
             stored, created = await self._api.patch(
                 served, namespace, target.name, patch, kind.value, chosen, target.subresource
             )
-            return _written(request, served, stored, wanted, chosen, 201 if created else 200)
+            return written(request, served, stored, wanted, chosen, 201 if created else 200)
         if method == "PUT":
             chosen = self._options(request, "UpdateOptions", user)
             body = await self._object(request, served, chosen)
             stored, created = await self._api.replace(served, namespace, target.name, body, chosen, target.subresource)
-            return _written(request, served, stored, wanted, chosen, 201 if created else 200)
+            return written(request, served, stored, wanted, chosen, 201 if created else 200)
         chosen = self._options(request, "CreateOptions", user)
         body = await self._object(request, served, chosen)
         made = await self._api.create_below(served, namespace, target.name, target.subresource, body, chosen)
-        return answer(render.dumped(made, wanted), 201, _headers(wanted))
+        return answer(render.dumped(made, wanted), 201, headers_for(wanted))
 
     async def _delete(
         self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
     ) -> web.Response:
         chosen = options.delete_options(request.query, await self._delete_body(request), user)
         made = await self._api.delete(target.served, target.namespace or "", target.name, chosen)
-        return answer(render.dumped(made, wanted), 200, _headers(wanted))
+        return answer(render.dumped(made, wanted), 200, headers_for(wanted))
 
     async def _delete_collection(
         self, request: BaseRequest, target: Target, wanted: negotiate.Wanted, user: UserInfo
@@ -307,7 +305,7 @@ class HttpApi:
         scope = self._api.scope(target.served, target.namespace, chosen)
         page = await self._api.delete_collection(scope, how, chosen)
         page = replace(page, revision=self._api.storage.revision)
-        return answer(render.listed(target.served, page, wanted), 200, _headers(wanted))
+        return answer(render.listed(target.served, page, wanted), 200, headers_for(wanted))
 
     async def _delete_body(self, request: BaseRequest) -> Object | None:
         body = await self._body(request)
@@ -357,49 +355,3 @@ def unzipped(body: bytes) -> bytes:
     if len(plain) > bodies.LIMIT:
         raise failures.too_large(bodies.LIMIT)
     return plain
-
-
-def _headers(wanted: negotiate.Wanted) -> Mapping[str, str]:
-    return _JSON if wanted.media == negotiate.JSON else {**_JSON, "Content-Type": wanted.media}
-
-
-def _written(
-    request: BaseRequest, served: Served, stored: Stored, wanted: negotiate.Wanted, chosen: WriteOptions, status: int
-) -> web.Response:
-    body = render.one(served, stored, wanted, request.query.get("includeObject", ""))
-    response = _compressed(request, body, status, _headers(wanted))
-    for text in chosen.warnings:
-        _warn(response, text)
-    return response
-
-
-_DEPRECATED = {"/endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
-
-
-def _warn(response: web.StreamResponse, text: str) -> None:
-    quoted = re.sub(r"[\x00-\x1f\x7f]", "?", text).replace("\\", "\\\\").replace('"', '\\"')
-    response.headers.add("Warning", f'299 - "{quoted}"')
-
-
-def _deprecation(served: Served) -> str:
-    """What whoever uses this resource should know."""
-    if served.definition is not None:
-        return served.definition.version(served.version).deprecation
-    return _DEPRECATED.get(served.storage, "")
-
-
-def _compressed(request: BaseRequest, body: bytes, status: int, headers: Mapping[str, str]) -> web.Response:
-    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
-        return answer(
-            gzip.compress(body, 1), status, {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        )
-    return answer(body, status, headers)
-
-
-def refusal(error: ApiError) -> web.Response:
-    """A Status, as the answer to a request that was refused."""
-    headers = dict(_JSON)
-    seconds = (error.status.get("details") or {}).get("retryAfterSeconds")
-    if seconds:
-        headers["Retry-After"] = str(seconds)
-    return answer(encode(error.status), error.code, headers)

@@ -11,9 +11,10 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from kaos_ext.cluster.apiserver import health, metrics
+from kaos_ext.cluster.apiserver.answers import answer, page_not_found
 from kaos_ext.cluster.apiserver.apidocs import ApiDocuments
 from kaos_ext.cluster.apiserver.auth import ISSUER
-from kaos_ext.cluster.apiserver.http import Handler, answer, page_not_found
+from kaos_ext.cluster.apiserver.http import Handler
 from kaos_ext.cluster.apiserver.storage import encode
 from kaos_ext.cluster.client import Client
 from kaos_ext.kube.objects import ENDPOINTS, ENDPOINTSLICES, SERVICES, ApiError, Object, is_not_found
