@@ -33,21 +33,20 @@ class Cluster:
         """Wait until it holds; looks after each change, so it costs no time."""
         deadline = asyncio.get_running_loop().time() + 5
         while not (value := condition()):
-            news = self.client._news
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 raise AssertionError(f"{what} did not become true")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), min(left, 0.05))
+                await asyncio.wait_for(self.client.changed(), min(left, 0.05))
         return value
 
     async def settle(self) -> None:
         """Wait until the controllers have nothing to do and nothing changes any more."""
         quiet = 0
         while quiet < 20:
-            before = self.client._revision
+            before = self.client.revision
             await asyncio.sleep(0)
-            quiet = quiet + 1 if before == self.client._revision and self.controllers.idle else 0
+            quiet = quiet + 1 if before == self.client.revision and self.controllers.idle else 0
 
     async def node(self) -> None:
         """Play the node: pods that are bound become ready, pods that are deleted go."""
@@ -60,7 +59,7 @@ class Cluster:
             if live is None or live["metadata"]["uid"] != pod["metadata"]["uid"]:
                 continue
             if live["metadata"].get("deletionTimestamp"):
-                self.client._remove(PODS, live)
+                self.client.remove(PODS, live)
             elif live["status"].get("phase") == "Pending":
                 await self.make_ready(live)
 

@@ -124,7 +124,7 @@ async def test_recreate_starts_the_new_pod_only_when_the_old_one_is_gone(cluster
     await cluster.settle()
     assert len(cluster.client.all(PODS)) == 1
     cluster.obey = True
-    cluster.client._remove(PODS, cluster.client.objects[PODS, "default", old["metadata"]["name"]])
+    cluster.client.remove(PODS, cluster.client.objects[PODS, "default", old["metadata"]["name"]])
     await cluster.until(available(cluster, 1))
     (new,) = cluster.client.all(PODS)
     assert new["spec"]["containers"][0]["image"] == "web:2"

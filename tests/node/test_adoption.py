@@ -134,8 +134,9 @@ async def test_a_finished_pod_stays_finished_after_a_restart(node: Node) -> None
     after = await node.client.get(PODS, "over", "default")
     assert after["status"] == before["status"]
     assert await node.logs("over") == (200, "x\n")
-    ours = [each for each in node.client.status_patches[patches:] if each.get("metadata", {}).get("uid")]
-    assert before["metadata"]["uid"] not in [each["metadata"]["uid"] for each in ours]
+    uid = before["metadata"]["uid"]
+    said = [each["status"] for each in node.client.status_patches[patches:] if each.get("metadata") == {"uid": uid}]
+    assert all(each["phase"] == "Succeeded" for each in said), "nobody was told anything else in between"
 
 
 async def test_init_containers_that_are_done_do_not_run_again(node: Node) -> None:

@@ -44,8 +44,7 @@ async def server(node: Node, name: str, **options: Any) -> Object:
 async def event(node: Node, reason: str) -> Object:
     async with asyncio.timeout(10):
         while not node.client.events(reason):
-            async with node.client.news:
-                await node.client.news.wait()
+            await node.client.changed()
     return node.client.events(reason)[0]
 
 
