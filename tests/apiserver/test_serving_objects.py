@@ -243,3 +243,17 @@ async def test_discovery_lists_what_is_served_in_both_forms(http: Http) -> None:
 )
 async def test_paths_and_methods_that_do_not_exist(http: Http, method: str, path: str, status: int) -> None:
     assert (await http(method, path, {} if method != "GET" else None)).status == status
+
+
+async def test_what_is_unknown_and_what_comes_twice_are_told_in_the_order_of_the_body(http: Http) -> None:
+    pod = '{"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}'
+    spec = f'"selector": {{"matchLabels": {{"a": "b"}}}}, "template": {pod}'
+    for inside, words in (
+        ('"more": 1, "replicas": 1, "replicas": 2', 'unknown field "spec.more", duplicate field "spec.replicas"'),
+        ('"replicas": 1, "replicas": 2, "more": 1', 'duplicate field "spec.replicas", unknown field "spec.more"'),
+    ):
+        body = f'{{"metadata": {{"name": "d"}}, "spec": {{{inside}, {spec}}}}}'
+        path = "/apis/apps/v1/namespaces/default/deployments?fieldValidation=Strict"
+        refused = await http.post(path, body.encode())
+        assert refused.status == 400
+        assert refused.body["message"].endswith(f"strict decoding error: {words}")

@@ -211,3 +211,28 @@ def _from_protobuf(body: bytes) -> Any:
 
 def duplicate_words(paths: Iterable[str]) -> list[str]:
     return [f'duplicate field "{path}"' for path in paths]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's members as they are written."""
+
+
+def in_order(text: str, words: Iterable[str]) -> list[str]:
+    """What is unknown and what comes twice, in the order in which a decoder comes upon it."""
+    places: dict[str, int] = {}
+
+    def visit(value: Any, path: str) -> None:
+        if isinstance(value, _Pairs):
+            seen: set[str] = set()
+            for key, one in value:
+                at = f"{path}.{key}".lstrip(".")
+                word = f'duplicate field "{at}"' if key in seen else f'unknown field "{at}"'
+                places.setdefault(word, len(places))
+                seen.add(key)
+                visit(one, at)
+        elif isinstance(value, list):
+            for index, one in enumerate(value):
+                visit(one, f"{path}[{index}]")
+
+    visit(json.loads(text, object_pairs_hook=_Pairs), "")
+    return sorted(words, key=lambda word: places.get(word, len(places)))

@@ -338,10 +338,11 @@ class HttpApi:
 
     async def _object(self, request: BaseRequest, served: Served, chosen: WriteOptions) -> Object:
         look = chosen.validation != "Ignore"
-        body, duplicates = bodies.decode(
-            await self._body(request), request.headers.get("Content-Type"), served.kind, find_duplicates=look
-        )
+        raw = await self._body(request)
+        body, duplicates = bodies.decode(raw, request.headers.get("Content-Type"), served.kind, find_duplicates=look)
         chosen.duplicates = bodies.duplicate_words(duplicates)
+        if duplicates:
+            chosen.text = raw.decode("utf-8", "replace")
         return body
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from kaos_ext.cluster.apiserver import failures, rules
+from kaos_ext.cluster.apiserver import bodies, failures, rules
 from kaos_ext.cluster.apiserver.options import WriteOptions
 from kaos_ext.cluster.apiserver.registry import Served
 from kaos_ext.cluster.apiserver.schema.decoding import DecodeError
@@ -85,6 +85,9 @@ def shaped(served: Served, object: Object, options: WriteOptions, *, quiet: bool
             raise options.unreadable(object, str(error)) from None
         raise failures.bad_request(rules.cannot_be_handled(served, str(error))) from None
     words = [] if quiet else [*options.duplicates, *rules.unknown_words(unknown or ())]
+    if unknown and options.text and served.definition is None:
+        # The decoder of a built-in kind finds both at once; of a custom one the schema finds what is unknown, later.
+        words = bodies.in_order(options.text, words)
     if words:
         if options.strict:
             raise failures.bad_request(rules.cannot_be_handled(served, rules.strict_error(words)))

@@ -38,6 +38,8 @@ class WriteOptions:
     warnings: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     """What the body says twice, in the words of a refusal or warning."""
+    text: str = ""
+    """The body, where it is JSON that says something twice."""
     patched: bool = False
     """The object is what a patch made."""
     unreadable: Callable[[Object, str], ApiError] | None = None
