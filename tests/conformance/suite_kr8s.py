@@ -24,6 +24,7 @@ KNOWN = {
     "test_wait_replicas": "the controller of StatefulSets comes with the nodes",
     "context_manager_manual": "its authors skip it: for manual testing only",
     "test_cast_to_from_kubernetes": "asks the official client for a module that its version 37 no longer has",
+    "test_api_timeout": "wants a list to take longer than 10 microseconds as its client measures: it does so by chance",
 }
 
 
