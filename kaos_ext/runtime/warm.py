@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 
-from kaos_ext.runtime.gathering import gather
 from kaos_ext.runtime.start import lean
 
 _IMPORTED = (
@@ -21,4 +20,3 @@ _IMPORTED = (
 with lean():
     for _name in _IMPORTED:
         importlib.import_module(_name)
-gather()
