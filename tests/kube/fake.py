@@ -23,6 +23,7 @@ KINDS = {
                                      ("clusterroles", "ClusterRole", False),
                                      ("clusterrolebindings", "ClusterRoleBinding", False)],
     "apiextensions.k8s.io/v1": [("customresourcedefinitions", "CustomResourceDefinition", False)],
+    "apiregistration.k8s.io/v1": [("apiservices", "APIService", False)],
     "kaos.tools/v1alpha1": [("agents", "Agent", True), ("modelapis", "ModelAPI", True),
                             ("mcpservers", "MCPServer", True)],
 }  # fmt: skip
