@@ -151,14 +151,14 @@ class Collection:
 
     async def changed(self, seconds: float) -> None:
         """Wait for the next change, at most so long."""
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         self._waiting.add(future)
+        timer = loop.call_later(seconds, _wake, future)
         try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            pass
+            await future
         finally:
+            timer.cancel()
             self._waiting.discard(future)
 
     def put(self, stored: Stored, *, deleted: bool) -> Change:
@@ -198,5 +198,9 @@ class Collection:
     def wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
         for future in waiting:
-            if not future.done():
-                future.set_result(None)
+            _wake(future)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
