@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ RECENT = 64
 """So many of them are kept ready for watchers; who resumes further back has them unpacked."""
 _PACKED_BYTES = 512
 """Smaller ones are not worth packing."""
+log = logging.getLogger(__name__)
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 
@@ -95,6 +97,10 @@ class Change:
             self.stored.pack()
 
 
+Take = Callable[[Change], bool]
+"""Takes a change at once, or says that it does not."""
+
+
 class Collection:
     """All objects of one storage, and its ring of recent changes."""
 
@@ -111,7 +117,7 @@ class Collection:
         self.count = 0
         self._namespaces: dict[str, dict[str, Stored]] = {}
         self._order: list[Stored] | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], Take | None] = {}
         self.listeners: list[Callable[[Change], None]] = []
         self.closed = False
         """Set when its watchers are to go: the server stops, or the resource is no longer served."""
@@ -149,17 +155,17 @@ class Collection:
             return None
         return self.ring[number - self.first :]
 
-    async def changed(self, seconds: float) -> None:
-        """Wait for the next change, at most so long."""
+    async def changed(self, seconds: float, take: Take | None = None) -> None:
+        """Wait for the next change, or the next that `take` does not take at once; at most so long."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting.add(future)
+        self._waiting[future] = take
         timer = loop.call_later(seconds, _wake, future)
         try:
             await future
         finally:
             timer.cancel()
-            self._waiting.discard(future)
+            self._waiting.pop(future, None)
 
     def put(self, stored: Stored, *, deleted: bool) -> Change:
         """Take a committed version in."""
@@ -195,8 +201,21 @@ class Collection:
         self.closed = True
         self.wake()
 
+    def tell(self, change: Change) -> None:
+        """Those who wait take a change that was put in, or wake."""
+        for future, take in list(self._waiting.items()):
+            try:
+                taken = take is not None and take(change)
+            except Exception:
+                # It is committed whatever a watcher makes of it; woken, that one fails by itself.
+                log.exception("a watcher cannot take revision %s", change.revision)
+                taken = False
+            if not taken:
+                self._waiting.pop(future, None)
+                _wake(future)
+
     def wake(self) -> None:
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             _wake(future)
 

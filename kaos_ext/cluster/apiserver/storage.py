@@ -161,7 +161,7 @@ class Storage:
             self._note_superseded(change)
             for listener in collection.listeners:
                 listener(change)
-            collection.wake()
+            collection.tell(change)
 
         def release(done: asyncio.Future[list[int]]) -> None:
             error = None if done.cancelled() else done.exception()

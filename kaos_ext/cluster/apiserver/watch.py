@@ -1,15 +1,17 @@
 """Watches: a cursor over a collection's ring of committed changes.
 
 A watcher has no queue: it reads the ring from where it stopped, so a slow one costs nothing, and one so slow that the
-ring has forgotten its place is told 410 and goes. Bookmarks say how far the watcher has come when nothing else does.
+ring has forgotten its place is told 410 and goes. One that waits with nothing unsent is given a change as it is
+committed. Bookmarks say how far the watcher has come when nothing else does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from kaos_ext.cluster.apiserver import failures
@@ -89,14 +91,19 @@ class Watch:
             else:
                 self._cursor = number
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
-        """Events as they come, as many at once as there are; ends at its time, or when the server stops."""
+    async def batches(self, give: Callable[[Event], bool] | None = None) -> AsyncIterator[list[Event]]:
+        """Events as they come, as many at once as there are; ends at its time, or when the server stops.
+
+        Whoever waits for the next with all before written may be given it at once, without being woken: `give` says
+        whether it took it.
+        """
         if self._late is not None:
             raise self._late
         if self._initial:
             yield self._initial
             self._initial = []
         loop = asyncio.get_running_loop()
+        take = None if give is None else functools.partial(self._taken, give)
         # One comes before the end too, so that the next watch begins late.
         bookmark_at = min(loop.time() + BOOKMARK_SECONDS, max(self._ends - LAST_SECONDS, loop.time() + LAST_SECONDS))
         while True:
@@ -117,8 +124,17 @@ class Watch:
                 yield [Bookmark(self._storage.revision)]
                 continue
             await self._collection.changed(
-                min(self._ends, bookmark_at) - now if self._options.bookmarks else self._ends - now
+                min(self._ends, bookmark_at) - now if self._options.bookmarks else self._ends - now, take
             )
+
+    def _taken(self, give: Callable[[Event], bool], change: Change) -> bool:
+        if self._cursor != self._collection.end - 1:
+            return False
+        event = self._seen(change)
+        if event is not None and not give(event):
+            return False
+        self._cursor += 1
+        return True
 
     def _seen(self, change: Change) -> Event | None:
         if change.revision <= self._floor:

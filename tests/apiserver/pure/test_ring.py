@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
-from kaos_ext.cluster.apiserver.collection import RECENT, Collection, Stored, encode
+from kaos_ext.cluster.apiserver.collection import RECENT, Change, Collection, Stored, encode
 
 
 def stored(name: str, revision: int) -> Stored:
@@ -67,3 +68,28 @@ def test_old_versions_take_a_fraction_of_their_size() -> None:
     one.pack()
     assert one.size == size == len(one.encoded)
     assert sys.getsizeof(one._encoded) < size / 4
+
+
+async def test_a_change_is_taken_at_once_and_only_who_does_not_take_it_wakes() -> None:
+    ring = Collection("/things", 0)
+    taken: list[int] = []
+
+    def takes(change: Change) -> bool:
+        taken.append(change.revision)
+        return True
+
+    def fails(change: Change) -> bool:
+        raise ValueError("cannot be drawn")
+
+    waiting = {
+        name: asyncio.create_task(ring.changed(30, take))
+        for name, take in {"takes": takes, "refuses": lambda change: False, "fails": fails, "reads": None}.items()
+    }
+    await asyncio.sleep(0)
+    for revision in (1, 2):
+        ring.tell(ring.put(stored("one", revision), deleted=False))
+    takes_task = waiting.pop("takes")
+    await asyncio.wait_for(asyncio.gather(*waiting.values()), 5)
+    assert taken == [1, 2] and not takes_task.done()
+    ring.wake()
+    await asyncio.wait_for(takes_task, 5)
