@@ -97,6 +97,12 @@ async def test_what_is_open_is_a_gauge_that_goes_back(running: Running) -> None:
         assert asyncio.get_running_loop().time() < deadline
 
 
+async def test_a_watch_by_its_old_path_counts_as_a_watch(http: Http) -> None:
+    await http.get("/api/v1/watch/namespaces/default/configmaps?timeoutSeconds=1")
+    watch = {"verb": "WATCH", "resource": "configmaps", "scope": "namespace", "code": "200"}
+    assert one(await scraped(http), "apiserver_request_total", **watch) == 1
+
+
 async def test_storage_commits_and_the_process_are_measured(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     http = running.http
     before = await scraped(http)

@@ -47,8 +47,8 @@ from kaos_ext.kube.objects import ApiError, Object
 log = logging.getLogger(__name__)
 STUCK_SECONDS = 60.0
 """How long a watcher may take nothing of what is ready for it."""
-FITS_BYTES = 32 * 1024
-"""A connection that has sent all it had takes that much without waiting."""
+
+VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse] | web.StreamResponse]
 Stream = Callable[[BaseRequest, Target, UserInfo], Awaitable[web.StreamResponse]]
@@ -82,6 +82,7 @@ class HttpApi:
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
+        request = _of_today(request)
         self.metrics.under_way(request.method, 1)
         try:
             answered = await self._answered(request)
@@ -116,10 +117,6 @@ class HttpApi:
         path = request.rel_url.raw_path
         if user is None:
             return refusal(failures.unauthorized())
-        if request.method == "GET" and (old := watched(path)) is not None:
-            path, name = old
-            asked = {"watch": "true"} | ({"fieldSelector": f"metadata.name={name}"} if name else {})
-            request = request.clone(rel_url=request.rel_url.with_path(path, encoded=True, keep_query=True) % asked)
         user = self._permitted(request, path, user)
         if path.startswith("/api"):
             found = self._discovery_document(request, path)
@@ -192,10 +189,11 @@ class HttpApi:
         wanted = negotiate.wanted(request.headers.get("Accept", ""))
         if not target.name:
             return await self._collection(request, target, wanted, user)
-        verb = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}.get(method, "")
+        verb = VERBS.get(method, "")
         served = target.served
         below = served.subresource(target.subresource) if target.subresource else None
-        if verb not in below.verbs if below is not None else verb == "create" or verb not in served.verbs:
+        allowed = verb in below.verbs if below is not None else verb != "create" and verb in served.verbs
+        if not allowed:
             raise failures.method_not_allowed(served if served.custom else None, verb)
         if method == "GET":
             return self._get(request, target, wanted)
@@ -222,7 +220,7 @@ class HttpApi:
         if method == "DELETE" and "deletecollection" in served.verbs:
             return await self._delete_collection(request, target, wanted, user)
         if method != "GET" or "list" not in served.verbs:
-            verb = {"PUT": "update", "PATCH": "patch"}.get(method, method.lower())
+            verb = VERBS.get(method, method.lower())
             raise failures.method_not_allowed(served if served.custom else None, verb)
         chosen = options.list_options(request.query)
         scope = self._api.scope(served, target.namespace, chosen)
@@ -255,7 +253,8 @@ class HttpApi:
 
         try:
             async for batch in watch.batches(give):
-                await _sent(request, response, b"".join([frames.frame(event) for event in batch]))
+                async with asyncio.timeout(STUCK_SECONDS):
+                    await response.write(b"".join([frames.frame(event) for event in batch]))
         except TimeoutError:
             # It takes nothing any more; whoever it is has to connect anew.
             if request.transport is not None:
@@ -358,14 +357,14 @@ class HttpApi:
         return body
 
 
-async def _sent(request: BaseRequest, response: web.StreamResponse, frames: bytes) -> None:
-    """Write to a watcher; TimeoutError when it takes nothing for too long."""
-    transport = request.transport
-    if transport is not None and not transport.get_write_buffer_size() and len(frames) < FITS_BYTES:
-        await response.write(frames)  # Watching the time of each such write would cost a fifth of it.
-        return
-    async with asyncio.timeout(STUCK_SECONDS):
-        await response.write(frames)
+def _of_today(request: BaseRequest) -> BaseRequest:
+    """The request, with a watch by its old path, `/api/v1/watch/…`, as one by the path of its collection."""
+    old = watched(request.rel_url.raw_path) if request.method == "GET" else None
+    if old is None:
+        return request
+    path, name = old
+    asked = {"watch": "true"} | ({"fieldSelector": f"metadata.name={name}"} if name else {})
+    return request.clone(rel_url=request.rel_url.with_path(path, encoded=True, keep_query=True) % asked)
 
 
 def unzipped(body: bytes) -> bytes:
