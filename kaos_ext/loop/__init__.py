@@ -4,6 +4,7 @@
     actions = decide(state, now)         # decide.py: what to do now; time is passed in
     state, actions = next(state, event)  # both, at the event's own time
     messages = prompt(state, ...)        # prompt.py: what the model is shown
+    events = failed(state, error, now)   # records.py: what is written down of it
 
 The runtime carries out the actions, writes down what came of it as events, and folds those. So a process that dies
 anywhere is replaced by one that folds the same log and goes on.
@@ -23,15 +24,14 @@ from kaos_ext.loop.decide import (
     decide,
     due_at,
     ended_badly,
-    failed,
     may_ask,
     next,
     over,
     resumes_at,
-    unknown,
 )
 from kaos_ext.loop.ledger import Ledger, Refusal, estimated_tokens, refusal_beside
 from kaos_ext.loop.prompt import Message, fingerprint, prompt
+from kaos_ext.loop.records import failed, unknown
 from kaos_ext.loop.state import Limits, PendingCall, Repeat, RunSpec, RunState, begin, fold, interrupted
 
 __all__ = [

@@ -19,23 +19,16 @@ Actions of one decision are carried out in order; then the events they left are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kaos_ext.loop import records
 from kaos_ext.loop.backoff import pause
 from kaos_ext.loop.ledger import Doing, Refusal, refusal, room
 from kaos_ext.loop.state import PendingCall, Repeat, RunState, fold
-from kaos_ext.model.budget import Resource, Scope
-from kaos_ext.model.events import Event, EventType, Outcome, timestamp
+from kaos_ext.model.budget import Resource
+from kaos_ext.model.events import Event, EventType, Outcome
 from kaos_ext.model.loop_state import LoopPhase
-from kaos_ext.model.values import changed
-
-RESULT_CHARACTERS = 2000
-UNKNOWN = (
-    "The call was made but its outcome is unknown (the connection or the process was lost before the answer). "
-    "It may have taken effect; it was not repeated. Check before doing it again."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +85,31 @@ def decide(state: RunState, now: float) -> tuple[Action, ...]:
 def _within(state: RunState, now: float) -> tuple[Action, ...]:
     lost = tuple(call for call in state.pending if call.interrupted and not call.repeatable)
     if lost:
-        return (Record(tuple(unknown(state, call) for call in lost)),)
+        return (Record(tuple(records.unknown(state, call) for call in lost)),)
     held = () if state.forced else _suspension(state, state.suspended)
     if held:
         return held
     declined = tuple(call for call in state.pending if call.declined)
     if declined:
-        return (Record(tuple(_told(state, call) for call in declined)),)
+        return (Record(tuple(records.declined(state, call) for call in declined)),)
     asking = tuple(call for call in state.pending if call.asked_at is not None and not call.granted)
     limit = state.spec.limits.max_iteration_seconds
     if limit and not asking and now >= state.active_since + limit:
-        return (Record(_timed_out(state, now, limit)),)
+        return (Record(records.timed_out(state, now, limit)),)
     if state.spec.repeat is Repeat.FOREVER and state.iteration_goal != state.spec.goal:
-        return (Record((_end(state, now, EventType.ITERATION_FINISHED, Outcome.SUPERSEDED),)),)
+        return (Record((records.ended(state, now, EventType.ITERATION_FINISHED, Outcome.SUPERSEDED),)),)
     if state.answer is None and _spent(state, now):
-        return (Record(_cut(state, now)),)
+        return (Record(records.cut(state, now)),)
     if state.pending:
         return _tools(state, now, asking)
     if state.answer is not None:
-        return (Record(_finished(state, now, Outcome.COMPLETED, state.answer)),)
+        return (Record(records.finished(state, now, Outcome.COMPLETED, state.answer)),)
     if state.steps >= state.spec.limits.max_steps:
         text = f"Stopped after {state.steps} model calls (the most one iteration may make) without a final answer."
-        return (Record(_finished(state, now, Outcome.STEPS_EXHAUSTED, text)),)
+        return (Record(records.finished(state, now, Outcome.STEPS_EXHAUSTED, text)),)
     refused = _refused(state, now, Doing.MODEL)
     if refused:
-        return (Record(_cut(state, now, refused)),)
+        return (Record(records.cut(state, now, refused)),)
     return (AskModel(state.steps + 1),)
 
 
@@ -129,27 +122,17 @@ def _tools(state: RunState, now: float, asking: tuple[PendingCall, ...]) -> tupl
         if within:
             return (CallTools(within),)
         refused = _refused(state, now, Doing.TOOL)
-        return (Record(_cut(state, now, refused)),)
+        return (Record(records.cut(state, now, refused)),)
     fresh = tuple(call for call in held if call.asked_at is None)
     if fresh:
-        return (Record(tuple(_approval_asked(state, call, now) for call in fresh)),)
+        return (Record(tuple(records.approval_asked(state, call, now) for call in fresh)),)
     patience = state.spec.approvals.timeout_seconds
     if not patience:
         end = _runtime_end(state)
         return (Park() if end is None else WaitUntil(end),)
     late = tuple(call for call in asking if now >= (call.asked_at or 0) + patience)
     if late:
-        content = {"decision": str(state.spec.approvals.on_timeout), "timeout_seconds": patience}
-        return (
-            Record(
-                tuple(
-                    _event(
-                        state, EventType.APPROVAL_TIMED_OUT, {"tool": call.tool, **content}, data={"call_id": call.id}
-                    )
-                    for call in late
-                )
-            ),
-        )
+        return (Record(tuple(records.approval_timed_out(state, call) for call in late)),)
     ends = [(call.asked_at or 0) + patience for call in asking]
     end = _runtime_end(state)
     return (WaitUntil(min([*ends, end] if end is not None else ends)),)
@@ -197,11 +180,11 @@ def _between(state: RunState, now: float) -> tuple[Action, ...]:
         return held
     reason = _spent(state, now)
     if reason:
-        return (Record((_event(state, EventType.BUDGET_EXHAUSTED, {"reason": reason}),)),)
+        return (Record((records.event(state, EventType.BUDGET_EXHAUSTED, {"reason": reason}),)),)
     refused = _refused(state, now, Doing.START)
     if refused:
         if state.exhausted != refused.reason:
-            return (Record((_exhausted(state, refused),)),)
+            return (Record((records.exhausted(state, refused),)),)
         return (Park() if refused.until is None else WaitUntil(refused.until),)
     due = due_at(state)
     if now < due and not state.requested:
@@ -210,9 +193,9 @@ def _between(state: RunState, now: float) -> tuple[Action, ...]:
     content: dict[str, Any] = {"goal": state.spec.goal}
     if state.requested:
         content |= {"requested": state.requested, "forced": state.suspended or state.hold_after}
-    started = _event(state, EventType.ITERATION_STARTED, content, iteration=number)
+    started = records.event(state, EventType.ITERATION_STARTED, content, iteration=number)
     kind = EventType.TASK_DELEGATION_RECEIVED if state.spec.delegated else EventType.USER_MESSAGE
-    message = _event(state, kind, state.spec.goal, iteration=number)
+    message = records.event(state, kind, state.spec.goal, iteration=number)
     return (Record((started, message)),)
 
 
@@ -279,125 +262,9 @@ def deadline(state: RunState, now: float) -> float | None:
 def _suspension(state: RunState, wanted: bool) -> tuple[Action, ...]:
     paused = state.status.phase is LoopPhase.PAUSED
     if wanted and not paused:
-        return (Record((_event(state, EventType.PAUSED),)),)
+        return (Record((records.event(state, EventType.PAUSED),)),)
     if wanted:
         return (Park(),)
     if paused:
-        return (Record((_event(state, EventType.RESUMED),)),)
+        return (Record((records.event(state, EventType.RESUMED),)),)
     return ()
-
-
-def unknown(state: RunState, call: PendingCall) -> Event:
-    """The record of a call that was made and whose outcome nobody knows."""
-    content = {"tool": call.tool, "error": UNKNOWN}
-    return _event(state, EventType.OUTCOME_UNKNOWN, content, data={"call_id": call.id})
-
-
-def _told(state: RunState, call: PendingCall) -> Event:
-    return _event(state, EventType.TOOL_ERROR, {"tool": call.tool, "error": call.declined}, data={"call_id": call.id})
-
-
-def _approval_asked(state: RunState, call: PendingCall, now: float) -> Event:
-    patience = state.spec.approvals.timeout_seconds
-    content = {
-        "tool": call.tool,
-        "arguments": dict(call.arguments),
-        "expires_at": timestamp(now + patience) if patience else None,
-    }
-    return _event(state, EventType.APPROVAL_REQUESTED, content, data={"call_id": call.id})
-
-
-def _exhausted(state: RunState, refused: Refusal) -> Event:
-    content = {
-        "reason": refused.reason,
-        "scope": str(refused.scope),
-        "resource": str(refused.resource),
-        "spent": refused.spent,
-        "limit": refused.limit,
-        "until": None if refused.until is None else timestamp(refused.until),
-    }
-    return _event(state, EventType.BUDGET_EXHAUSTED, content)
-
-
-def _cut(state: RunState, now: float, refused: Refusal | None = None) -> tuple[Event, ...]:
-    """The records of an iteration that a limit ended."""
-    text = state.turns[-1].text[:RESULT_CHARACTERS] if state.turns else ""
-    events = [unknown(state, call) for call in state.pending if call.intended and not call.repeatable]
-    more = {"result": text}
-    if refused is not None:
-        more["reason"] = refused.reason
-        # What holds the whole loop is told between iterations, with when it goes on.
-        if refused.scope is Scope.ITERATION or state.spec.repeat is not Repeat.FOREVER:
-            events.append(_exhausted(state, refused))
-    end = _end(state, now, EventType.ITERATION_FINISHED, Outcome.BUDGET_EXHAUSTED, **more)
-    return (*events, end)
-
-
-def failed(
-    state: RunState,
-    error: str,
-    now: float,
-    *,
-    retry_after: float = 0,
-    billed: bool = False,
-    spent: Mapping[str, float] | None = None,
-) -> tuple[Event, ...]:
-    """The records of an iteration that an error ended; `billed` when what failed may have cost something all the same.
-
-    `spent` is what it cost if that is known; `retry_after` are the seconds for which whoever failed wants to be left
-    alone.
-    """
-    unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
-    more: dict[str, Any] = {"error": error}
-    if retry_after:
-        more["retry_after_seconds"] = retry_after
-    if billed:
-        more["billed"] = True
-    if spent:
-        more["spent"] = dict(spent)
-    end = _end(state, now, EventType.ITERATION_FAILED, Outcome.FAILED, **more)
-    return (*unknowns, _event(state, EventType.ERROR, error), end)
-
-
-def _timed_out(state: RunState, now: float, limit: float) -> tuple[Event, ...]:
-    unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
-    error = f"cut off after {limit:g} s, the most one iteration may run"
-    return (*unknowns, _end(state, now, EventType.ITERATION_TIMED_OUT, Outcome.TIMED_OUT, error=error))
-
-
-def _finished(state: RunState, now: float, outcome: Outcome, text: str) -> tuple[Event, ...]:
-    response = _event(state, EventType.AGENT_RESPONSE, text)
-    return (response, _end(state, now, EventType.ITERATION_FINISHED, outcome, result=text[:RESULT_CHARACTERS]))
-
-
-def _end(state: RunState, now: float, kind: EventType, outcome: Outcome, **more: Any) -> Event:
-    status = state.status
-    content: dict[str, Any] = {"outcome": str(outcome), **more}
-    content["duration_seconds"] = round(max(0.0, now - (status.started_at or now)), 3)
-    failures = status.failures + 1 if kind != EventType.ITERATION_FINISHED else 0
-    if failures:
-        content["failures"] = failures
-    if state.spec.repeat is Repeat.FOREVER:
-        asked = float(more.get("retry_after_seconds") or 0)
-        content["next_at"] = timestamp(now + pause(state.spec.limits.interval_seconds, failures, asked))
-    totals = changed(status.totals, iterations=status.totals.iterations + 1)
-    return _event(state, kind, {**content, "totals": totals.to_json()})
-
-
-def _event(
-    state: RunState,
-    kind: EventType,
-    content: Any = "",
-    *,
-    iteration: int | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> Event:
-    return Event(
-        type=kind,
-        content=content,
-        session=state.spec.session,
-        run=state.spec.run,
-        iteration=state.status.iteration if iteration is None else iteration,
-        step=state.steps if iteration is None else 0,
-        data=data or {},
-    )
