@@ -178,6 +178,16 @@ def load_config(root: Path) -> ClusterConfig:
         ) from error
 
 
+def known_configs() -> list[ClusterConfig]:
+    """The configs of all clusters of this home, by name."""
+    found = []
+    for file in sorted((kaos_home() / "clusters").glob("*/config.json")):
+        # A damaged one is told of by the command that names it; it must not get in the way of the others.
+        with contextlib.suppress(FileNotFoundError, KaosError):
+            found.append(load_config(file.parent))
+    return found
+
+
 def check_place(path: Path) -> None:
     """Refuse a state folder that another machine may have as well."""
     import getpass

@@ -29,6 +29,7 @@ from kaos_ext.cluster.config import (
     check_place,
     cluster_root,
     kaos_home,
+    known_configs,
     load_config,
     private_folder,
     write_private,
@@ -107,7 +108,8 @@ async def start_cluster(
     check_place(root)
     await sweep_ephemeral(except_for=name)
     async with locked(name, on_progress):
-        config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
+        async with _choosing():
+            config = await asyncio.to_thread(_load_or_create, root, name, on_progress)
         await _seen(config)
         if ephemeral and not config.ephemeral and (config.database.exists() or _daemon(config) is not None):
             raise KaosError(
@@ -121,14 +123,15 @@ async def start_cluster(
                 return ClusterHandle(config, started=False, version=version_of(config.pid_file))
             on_progress("a new daemon, because the one that ran has just ended")
         owner = (owner_pid or os.getpid()) if ephemeral else None
-        config = await _with_network(await _with_port(config, on_progress))
-        config = config.with_run_options(
-            ephemeral=ephemeral,
-            idle_seconds=idle_seconds,
-            owner_pid=owner,
-            owner_birth=birth(owner) if owner else None,
-        )
-        config.save()
+        async with _choosing():
+            config = await _with_network(await _with_port(config, on_progress))
+            config = config.with_run_options(
+                ephemeral=ephemeral,
+                idle_seconds=idle_seconds,
+                owner_pid=owner,
+                owner_birth=birth(owner) if owner else None,
+            )
+            config.save()
         if images is not None:
             _write_images(config, images)
         await _start(config, on_progress)
@@ -180,12 +183,12 @@ async def cluster_status(name: str = DEFAULT_NAME) -> ClusterStatus:
 
 async def list_clusters() -> list[ClusterStatus]:
     """All clusters of this home that have a state folder, by name."""
-    return [await cluster_status(config.name) for config in _known()]
+    return [await cluster_status(config.name) for config in known_configs()]
 
 
 async def sweep_ephemeral(except_for: str = "") -> None:
     """Remove ephemeral clusters that outlived their owner (their daemon was killed before it could)."""
-    for config in _known():
+    for config in known_configs():
         if not config.ephemeral or config.name == except_for or config.owner_pid is None:
             continue
         if lives(config.owner_pid, config.owner_birth) or _daemon(config) is not None:
@@ -196,19 +199,10 @@ async def sweep_ephemeral(except_for: str = "") -> None:
 
 
 def _no_cluster(name: str) -> NotFoundError:
-    names = ", ".join(config.name for config in _known())
+    names = ", ".join(config.name for config in known_configs())
     return NotFoundError(
         f"there is no cluster {name!r}", hint=f"clusters here: {names}" if names else "`kaos up` starts one"
     )
-
-
-def _known() -> list[ClusterConfig]:
-    found = []
-    for file in sorted((kaos_home() / "clusters").glob("*/config.json")):
-        # A damaged one is told of by the command that names it; it must not get in the way of the others.
-        with contextlib.suppress(FileNotFoundError, KaosError):
-            found.append(load_config(file.parent))
-    return found
 
 
 def _daemon(config: ClusterConfig) -> int | None:
@@ -243,8 +237,28 @@ async def _node_processes(config: ClusterConfig) -> int | None:
 @contextlib.asynccontextmanager
 async def locked(name: str, on_progress: Progress) -> AsyncIterator[None]:
     """Hold the cluster's lock, across processes; it lies outside the state folder, which may come and go."""
+    late = KaosError(
+        f"cluster {name!r} is being started or stopped by another command for too long",
+        hint="end that command, then try again",
+    )
+    async with _held(f"{name}.lock", late, lambda: on_progress("another command that starts or stops this cluster")):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _choosing() -> AsyncIterator[None]:
+    """What a cluster takes as its addresses is on disk before another one looks for its own."""
+    late = KaosError(
+        "another command chooses a new cluster's addresses for too long", hint="end that command, then try again"
+    )
+    async with _held(".addresses.lock", late, lambda: None):  # No cluster's name begins with a dot.
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _held(file: str, late: KaosError, on_wait: Callable[[], None]) -> AsyncIterator[None]:
     folder = private_folder(kaos_home() / "locks")
-    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         told = False
         deadline = asyncio.get_running_loop().time() + START_SECONDS + STOP_SECONDS
@@ -254,13 +268,10 @@ async def locked(name: str, on_progress: Progress) -> AsyncIterator[None]:
                 break
             except BlockingIOError:
                 if not told:
-                    on_progress("another command that starts or stops this cluster")
+                    on_wait()
                     told = True
                 if asyncio.get_running_loop().time() > deadline:
-                    raise KaosError(
-                        f"cluster {name!r} is being started or stopped by another command for too long",
-                        hint="end that command, then try again",
-                    ) from None
+                    raise late from None
                 await asyncio.sleep(_POLL)
         yield
     finally:
@@ -274,7 +285,7 @@ def _load_or_create(root: Path, name: str, on_progress: Progress) -> ClusterConf
         on_progress("a place for the new cluster")
     for folder in (kaos_home(), root.parent, root):
         private_folder(folder)
-    others = _known()
+    others = known_configs()
     config = ClusterConfig(
         root=root,
         name=name,
@@ -305,7 +316,7 @@ async def _with_port(config: ClusterConfig, on_progress: Progress) -> ClusterCon
     """The config with a port that nobody listens on: the one it has, unless another program took it."""
     if await _soon(lambda: port_is_free(config.port)):
         return config
-    port = choose_port({other.port for other in _known()})
+    port = choose_port({other.port for other in known_configs()})
     on_progress(f"a new port, {port}, because another program listens on {config.port}")
     return replace(config, port=port)
 
@@ -319,7 +330,7 @@ async def _with_network(config: ClusterConfig) -> ClusterConfig:
             f"{config.network}, the network of cluster {config.name!r}, is used by another process",
             hint="end the cluster that uses it, or give this one's state up: `kaos down --delete`",
         )
-    return replace(config, octet=choose_octet(config.root, {other.octet for other in _known()}))
+    return replace(config, octet=choose_octet(config.root, {other.octet for other in known_configs()}))
 
 
 def _write_images(config: ClusterConfig, images: Mapping[str, Any]) -> None:

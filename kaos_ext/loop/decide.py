@@ -218,16 +218,18 @@ def ended_badly(state: RunState) -> bool:
 
 def due_at(state: RunState) -> float:
     """When the next iteration may start: the pause counts from the end of the last one."""
-    if not state.status.iteration:
-        return 0.0
-    return state.ended_at + pause(state.spec.limits.interval_seconds, state.status.failures, state.asked_pause)
+    return _due_at(state, state.status.failures)
 
 
 def resumes_at(state: RunState) -> float:
     """When the next iteration may start for a process that takes the run up: its back-off begins anew."""
+    return _due_at(state, 0)
+
+
+def _due_at(state: RunState, failures: int) -> float:
     if not state.status.iteration:
         return 0.0
-    return state.ended_at + pause(state.spec.limits.interval_seconds, 0, state.asked_pause)
+    return state.ended_at + pause(state.spec.limits.interval_seconds, failures, state.asked_pause)
 
 
 def _spent(state: RunState, now: float) -> str:

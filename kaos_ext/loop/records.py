@@ -29,6 +29,11 @@ def unknown(state: RunState, call: PendingCall) -> Event:
     return event(state, EventType.OUTCOME_UNKNOWN, content, data={"call_id": call.id})
 
 
+def _given_up(state: RunState) -> list[Event]:
+    """The records of the calls under way when an iteration ends; one that may be repeated leaves none."""
+    return [unknown(state, call) for call in state.pending if call.intended and not call.repeatable]
+
+
 def declined(state: RunState, call: PendingCall) -> Event:
     return event(state, EventType.TOOL_ERROR, {"tool": call.tool, "error": call.declined}, data={"call_id": call.id})
 
@@ -68,7 +73,7 @@ def exhausted(state: RunState, refused: Refusal) -> Event:
 def cut(state: RunState, now: float, refused: Refusal | None = None) -> tuple[Event, ...]:
     """The records of an iteration that a limit ended."""
     text = state.turns[-1].text[:RESULT_CHARACTERS] if state.turns else ""
-    events = [unknown(state, call) for call in state.pending if call.intended and not call.repeatable]
+    events = _given_up(state)
     more = {"result": text}
     if refused is not None:
         more["reason"] = refused.reason
@@ -93,7 +98,6 @@ def failed(
     `spent` is what it cost if that is known; `retry_after` are the seconds for which whoever failed wants to be left
     alone.
     """
-    unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
     more: dict[str, Any] = {"error": error}
     if retry_after:
         more["retry_after_seconds"] = retry_after
@@ -102,13 +106,12 @@ def failed(
     if spent:
         more["spent"] = dict(spent)
     end = ended(state, now, EventType.ITERATION_FAILED, Outcome.FAILED, **more)
-    return (*unknowns, event(state, EventType.ERROR, error), end)
+    return (*_given_up(state), event(state, EventType.ERROR, error), end)
 
 
 def timed_out(state: RunState, now: float, limit: float) -> tuple[Event, ...]:
-    unknowns = tuple(unknown(state, call) for call in state.pending if call.intended and not call.repeatable)
     error = f"cut off after {limit:g} s, the most one iteration may run"
-    return (*unknowns, ended(state, now, EventType.ITERATION_TIMED_OUT, Outcome.TIMED_OUT, error=error))
+    return (*_given_up(state), ended(state, now, EventType.ITERATION_TIMED_OUT, Outcome.TIMED_OUT, error=error))
 
 
 def finished(state: RunState, now: float, outcome: Outcome, text: str) -> tuple[Event, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from kaos_ext.cluster.lifecycle import (
     start_cluster,
     stop_cluster,
 )
-from kaos_ext.cluster.network import is_claimed, port_is_free
+from kaos_ext.cluster.network import choose_octet, is_claimed, port_is_free
 from kaos_ext.kube.objects import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Object, Resource
 from kaos_ext.model.errors import KaosError, NotFoundError
 from tests.lifecycle.conftest import IMAGES, processes, until
@@ -220,13 +221,21 @@ async def test_two_ups_at_once_make_one_cluster(home: Path) -> None:
 
 
 async def test_two_clusters_have_their_own_addresses(home: Path) -> None:
-    first, second = await asyncio.gather(start("one"), start("two"))
+    # Names that would have the same range, were each alone.
+    names: dict[int, str] = {}
+    for number in itertools.count():
+        name, octet = f"c{number}", choose_octet(home / "clusters" / f"c{number}")
+        if octet in names:
+            break
+        names[octet] = name
+    one, two = names[octet], name
+    first, second = await asyncio.gather(start(one), start(two))
     assert first.port != second.port and first.octet != second.octet
     assert {status.config.name: status.state for status in await list_clusters()} == {
-        "one": ClusterState.RUNNING,
-        "two": ClusterState.RUNNING,
+        one: ClusterState.RUNNING,
+        two: ClusterState.RUNNING,
     }
-    await asyncio.gather(stop_cluster("one"), stop_cluster("two"))
+    await asyncio.gather(stop_cluster(one), stop_cluster(two))
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGTERM]])

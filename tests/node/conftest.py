@@ -10,7 +10,6 @@ import pytest
 
 from kaos_ext.cluster.node.processes import marked
 from kaos_ext.cluster.node.supervisor_client import stop_node
-from kaos_ext.cluster.node.templates import AVAILABLE
 
 from .fake_client import FakeClient
 from .harness import FORKED, IMAGES, Node
@@ -20,8 +19,6 @@ from .harness import FORKED, IMAGES, Node
 async def node(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Node]:
     client = FakeClient()
     forks = getattr(request, "param", "exec") == "fork"
-    if forks and not AVAILABLE:
-        pytest.skip("processes are forked on Linux only")
     node = Node(tmp_path, client, FORKED if forks else IMAGES)
     try:
         await node.agent.start()

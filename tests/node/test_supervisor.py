@@ -18,13 +18,11 @@ from kaos_ext.cluster.node.logs import LogOptions, LogReader
 from kaos_ext.cluster.node.processes import birth, marked
 from kaos_ext.cluster.node.protocol import PID_FILE, SOCKET, ProcessSpec
 from kaos_ext.cluster.node.supervisor_client import StartError, SupervisorClient, stop_node
-from kaos_ext.cluster.node.templates import AVAILABLE
 from kaos_ext.model.errors import UnreachableError
 
 from .harness import CODE, until
 
 pytestmark = pytest.mark.process
-LINUX = pytest.mark.skipif(not AVAILABLE, reason="processes are forked on Linux only")
 Make = Callable[..., ProcessSpec]
 
 
@@ -54,7 +52,7 @@ def forked(client: SupervisorClient, code: str, **options: object) -> ProcessSpe
     return spec(client, "", argv=[sys.executable, "-m", CODE, code], **(environment | options))
 
 
-@pytest.fixture(params=[spec, pytest.param(forked, marks=LINUX)])
+@pytest.fixture(params=[spec, forked])
 def made(request: pytest.FixtureRequest) -> Make:
     """Makes the spec of a process: one to exec, one to fork."""
     return request.param  # type: ignore[no-any-return]

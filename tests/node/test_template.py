@@ -20,16 +20,13 @@ from kaos_ext.cluster.node.logs import LogOptions, LogReader
 from kaos_ext.cluster.node.processes import marked
 from kaos_ext.cluster.node.protocol import FORK, GO, READY, SHIM, ProcessRecord, ProcessSpec
 from kaos_ext.cluster.node.supervisor_client import StartError, SupervisorClient, stop_node
-from kaos_ext.cluster.node.templates import AVAILABLE, fits
+from kaos_ext.cluster.node.templates import fits
 from kaos_ext.model import images
 
 from .harness import CODE, templates, until
 from .programs import changing
 
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.skipif(not AVAILABLE, reason="processes are forked on Linux only"),
-]
+pytestmark = pytest.mark.process
 MODULES = ("json",)
 SLEEP = "import time; time.sleep(600)"
 

@@ -12,3 +12,11 @@ def processes() -> Iterator[Processes]:
     started = Processes()
     yield started
     started.close()
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Processes]:
+    """The same for all tests of a file."""
+    started = Processes()
+    yield started
+    started.close()

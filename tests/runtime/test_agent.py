@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,6 @@ pytestmark = pytest.mark.process
 GOAL = "Use the echo tool to check system status and report the result"
 ANSWER = "System check complete. Echo confirmed: checking system status."
 MOCKS = mocks(tool_call("echo", message="checking system status"), ANSWER)
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

@@ -233,28 +233,21 @@ async def test_a_graph_is_served_by_its_state_of_messages(world: World) -> None:
     assert (run.state.status.totals.input_tokens, run.state.status.totals.output_tokens) == (4, 1)
 
 
-def _script(machine: Processes, name: str, env: dict[str, str], python: str = sys.executable) -> Running:
+def _script(processes: Processes, name: str, env: dict[str, str], python: str = sys.executable) -> Running:
     process = subprocess.Popen([python, str(EXAMPLES / name)], env=env, stderr=subprocess.PIPE, text=True)
-    machine._all.append(process)
+    processes._all.append(process)
     running = Running(process, "", [])
-    line = machine._line(process, process.stderr, running.said)
+    line = processes._line(process, process.stderr, running.said)
     running.url = "http://" + line.split("http://")[1].strip()
     eventually(lambda: running.get("/ready").status == 200, "the agent is ready")
     return running
 
 
-@pytest.fixture
-def machine() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
-
-
 @pytest.mark.process
-def test_the_documented_example_has_card_a2a_memory_and_loop(machine: Processes, tmp_path: Path) -> None:
-    echo = machine.start("mcp", environment(MCP_TOOLS_STRING=ECHO))
+def test_the_documented_example_has_card_a2a_memory_and_loop(processes: Processes, tmp_path: Path) -> None:
+    echo = processes.start("mcp", environment(MCP_TOOLS_STRING=ECHO))
     env = agent_env(tmp_path, mcp={"echo": echo.url}, AUTONOMOUS_GOAL="look", AUTONOMOUS_INTERVAL_SECONDS="60")
-    agent = _script(machine, "custom_agent.py", env)
+    agent = _script(processes, "custom_agent.py", env)
     eventually(lambda: agent.get("/loop").json["totals"]["iterations"] == 1, "one iteration")
     assert agent.get("/loop").json["last_response"] == "Echo: look / Echo: iteration 1"
     assert [skill["name"] for skill in agent.get("/.well-known/agent.json").json["skills"]] == ["echo"]
@@ -276,15 +269,15 @@ def _installed(folder: Path, extra: str) -> str:
     return str(python)
 
 
-def _lives_with(machine: Processes, folder: Path, script: str, python: str, **more: str) -> Running:
+def _lives_with(processes: Processes, folder: Path, script: str, python: str, **more: str) -> Running:
     """An agent of another framework has everything: loop, record, budget, card, A2A, a life after a kill."""
     budget = json.dumps({"life": {"iterations": 6}})
     goal = {"AUTONOMOUS_GOAL": "look around", "AUTONOMOUS_INTERVAL_SECONDS": "0", "AGENT_BUDGET": budget}
     env = agent_env(folder / "state", **goal, **more)
-    first = _script(machine, script, env, python)
+    first = _script(processes, script, env, python)
     eventually(lambda: first.get("/loop").json["iteration"] >= 2, "it loops", 60)
     first.kill()
-    agent = _script(machine, script, env, python)
+    agent = _script(processes, script, env, python)
     eventually(lambda: agent.get("/loop").json["stop_reason"] == "life.iterations", "its budget stops it", 60)
     started = agent.get("/memory/events?type=iteration_started&since=0").json["events"]
     assert [event["metadata"]["iteration"] for event in started] == list(range(1, 7))
@@ -293,15 +286,15 @@ def _lives_with(machine: Processes, folder: Path, script: str, python: str, **mo
     assert kinds[-2:] == ["user_message", "agent_response"]
     assert agent.get("/.well-known/agent.json").json["supportedProtocols"] == ["jsonrpc"]
     assert agent.terminate() == 0
-    return _script(machine, script, agent_env(folder / "other", **more), python)
+    return _script(processes, script, agent_env(folder / "other", **more), python)
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
-def test_a_pydantic_ai_agent_answers_through_the_shell(machine: Processes, tmp_path: Path) -> None:
-    upstream = machine.openai()
+def test_a_pydantic_ai_agent_answers_through_the_shell(processes: Processes, tmp_path: Path) -> None:
+    upstream = processes.openai()
     model = {"MODEL_API_URL": upstream.url, "MODEL_NAME": "m"}
-    agent = _lives_with(machine, tmp_path, "pydantic_ai_agent.py", _installed(tmp_path, "pydantic-ai"), **model)
+    agent = _lives_with(processes, tmp_path, "pydantic_ai_agent.py", _installed(tmp_path, "pydantic-ai"), **model)
     task = agent.rpc("SendMessage", message={"text": "hello"})["result"]
     assert task["status"]["state"] == "completed" and task["history"][-1]["parts"][0]["text"]
     assert agent.get("/loop").json["budget"]["life"]["spent"]["tokens"] > 0, "what the framework used is counted"
@@ -312,7 +305,7 @@ def test_a_pydantic_ai_agent_answers_through_the_shell(machine: Processes, tmp_p
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
-def test_a_langgraph_graph_answers_through_the_shell(machine: Processes, tmp_path: Path) -> None:
-    agent = _lives_with(machine, tmp_path, "langgraph_agent.py", _installed(tmp_path, "langgraph"))
+def test_a_langgraph_graph_answers_through_the_shell(processes: Processes, tmp_path: Path) -> None:
+    agent = _lives_with(processes, tmp_path, "langgraph_agent.py", _installed(tmp_path, "langgraph"))
     task = agent.rpc("SendMessage", message={"text": "hello"})["result"]
     assert task["history"][-1]["parts"][0]["text"] == "You said: hello"

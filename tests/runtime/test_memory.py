@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,6 @@ def written(folder: Path) -> list[Event]:
     found = journal.page(limit=1000, since=0, types=ALL.split(","))
     journal.close()
     return found
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from tests.runtime.processes import Processes, Running, environment
 
 pytestmark = pytest.mark.process
 KEY = "sk-canary-0815"
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

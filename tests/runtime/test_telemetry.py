@@ -207,13 +207,6 @@ def handshake_server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-@pytest.fixture
-def machine() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
-
-
 def otel(collector: Collector, **more: str) -> dict[str, str]:
     resource = "service.namespace=here,kaos.resource.name=auto-agent"
     return {
@@ -230,11 +223,11 @@ def resource_of(collector: Collector) -> dict[str, Any]:
 
 
 @pytest.mark.process
-def test_a_task_is_one_trace_from_its_caller_to_the_tool(machine: Processes) -> None:
+def test_a_task_is_one_trace_from_its_caller_to_the_tool(processes: Processes) -> None:
     with http_collector() as collector:
         env = agent_env(mcp={"echo": collector.url}, DEBUG_MOCK_RESPONSES=ANSWERS, MODEL_NAME="m",
                         **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         agent.post("/", {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"text": "go"}}},
                    traceparent=TRACEPARENT, tracestate="vendor=7")  # fmt: skip
         eventually(lambda: collector.named("invoke_agent auto-agent"), "the agent's span")
@@ -271,12 +264,12 @@ def test_a_task_is_one_trace_from_its_caller_to_the_tool(machine: Processes) -> 
 
 
 @pytest.mark.process
-def test_each_iteration_of_the_loop_is_a_trace_of_its_own_over_grpc_by_default(machine: Processes) -> None:
+def test_each_iteration_of_the_loop_is_a_trace_of_its_own_over_grpc_by_default(processes: Processes) -> None:
     with grpc_collector() as collector:
         wrong = mocks(tool_call("nobody-has-this"), "done")
         env = agent_env(DEBUG_MOCK_RESPONSES=wrong, AUTONOMOUS_GOAL="go", AUTONOMOUS_INTERVAL_SECONDS="1",
                         **otel(collector))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         eventually(lambda: len(collector.named("invoke_agent auto-agent")) >= 2, "two iterations' spans")
         traces = {span.trace_id for span in collector.named("kaos.autonomous.iteration")}
         assert len(traces) == len(collector.named("kaos.autonomous.iteration")) >= 2
@@ -303,12 +296,12 @@ def nobody() -> Iterator[Collector]:
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 @pytest.mark.parametrize("collector_of", [black_hole, nobody])
 def test_a_collector_that_is_dead_delays_nothing_and_holds_nothing_up(
-    machine: Processes, protocol: str, collector_of: Callable[[], AbstractContextManager[Collector]]
+    processes: Processes, protocol: str, collector_of: Callable[[], AbstractContextManager[Collector]]
 ) -> None:
     with collector_of() as collector:
         env = agent_env(DEBUG_MOCK_RESPONSES=mocks("done"), AUTONOMOUS_GOAL="go",
                         **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL=protocol))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         eventually(lambda: agent.get("/loop").json["iteration"] > 300, "it works on", 20)
         assert agent.rpc("SendMessage", message={"text": "go"})["result"]["status"]["state"] == "completed"
         spans = agent.get("/memory/events?type=iteration_finished&order=desc&limit=200").json["events"]
@@ -322,13 +315,13 @@ def test_a_collector_that_is_dead_delays_nothing_and_holds_nothing_up(
 @pytest.mark.process
 @pytest.mark.parametrize("collector_of", [http_collector, grpc_collector])
 def test_what_happened_just_before_the_end_is_sent_before_the_end(
-    machine: Processes, collector_of: Callable[[], AbstractContextManager[Collector]]
+    processes: Processes, collector_of: Callable[[], AbstractContextManager[Collector]]
 ) -> None:
     with collector_of() as collector:
         protocol = "http/protobuf" if collector_of is http_collector else "grpc"
         env = agent_env(DEBUG_MOCK_RESPONSES=mocks("done"),
                         **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL=protocol))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         agent.rpc("SendMessage", message={"text": "go"})
         assert agent.terminate() == 0
         assert collector.named("invoke_agent auto-agent"), "traces"
@@ -337,12 +330,12 @@ def test_what_happened_just_before_the_end_is_sent_before_the_end(
 
 
 @pytest.mark.process
-def test_log_lines_are_records_in_the_trace_of_what_was_done_and_know_no_secret(machine: Processes) -> None:
+def test_log_lines_are_records_in_the_trace_of_what_was_done_and_know_no_secret(processes: Processes) -> None:
     with grpc_collector() as collector:
         wrong = mocks(tool_call("say-canary-4711"), "it is canary-4711")
         env = agent_env(DEBUG_MOCK_RESPONSES=wrong, AUTONOMOUS_GOAL="say canary-4711", MY_TOKEN="canary-4711",
                         AUTONOMOUS_INTERVAL_SECONDS="60", MODEL_API_URL="", **otel(collector))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         eventually(lambda: agent.get("/loop").json["totals"]["iterations"] == 1, "an iteration")
         assert agent.terminate() == 0
         [line] = [line for line in collector.lines if "iteration 1: " in line.body.string_value]
@@ -355,11 +348,11 @@ def test_log_lines_are_records_in_the_trace_of_what_was_done_and_know_no_secret(
 
 
 @pytest.mark.process
-def test_a_tool_server_of_the_handshake_era_learns_of_the_trace_as_well(machine: Processes) -> None:
+def test_a_tool_server_of_the_handshake_era_learns_of_the_trace_as_well(processes: Processes) -> None:
     with http_collector() as collector, handshake_server() as (url, metas):
         env = agent_env(mcp={"old": url}, DEBUG_MOCK_RESPONSES=mocks(tool_call("old"), "done"),
                         **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         agent.rpc("SendMessage", message={"text": "go"})
         assert agent.terminate() == 0
         [tool] = collector.named("execute_tool old")
@@ -369,9 +362,9 @@ def test_a_tool_server_of_the_handshake_era_learns_of_the_trace_as_well(machine:
 
 @pytest.mark.process
 @pytest.mark.parametrize("given", ["", "nonsense", "00-0-0-01", TRACEPARENT.replace("b7ad6b7169203331", "0" * 16)])
-def test_a_trace_context_that_is_none_begins_a_trace(machine: Processes, given: str) -> None:
+def test_a_trace_context_that_is_none_begins_a_trace(processes: Processes, given: str) -> None:
     with grpc_collector() as collector:
-        agent = machine.start("agent", agent_env(DEBUG_MOCK_RESPONSES=mocks("done"), **otel(collector)))
+        agent = processes.start("agent", agent_env(DEBUG_MOCK_RESPONSES=mocks("done"), **otel(collector)))
         question = {"messages": [{"role": "user", "content": "go"}]}
         assert agent.post("/v1/chat/completions", question, traceparent=given).status == 200
         assert agent.terminate() == 0
@@ -380,11 +373,11 @@ def test_a_trace_context_that_is_none_begins_a_trace(machine: Processes, given: 
 
 
 @pytest.mark.process
-def test_a_caller_that_does_not_sample_is_followed(machine: Processes) -> None:
+def test_a_caller_that_does_not_sample_is_followed(processes: Processes) -> None:
     with http_collector() as collector:
         env = agent_env(mcp={"echo": collector.url}, DEBUG_MOCK_RESPONSES=ANSWERS,
                         **otel(collector, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"))  # fmt: skip
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         agent.post("/", {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"text": "go"}}},
                    traceparent=TRACEPARENT[:-2] + "00")  # fmt: skip
         assert agent.terminate() == 0
@@ -394,10 +387,10 @@ def test_a_caller_that_does_not_sample_is_followed(machine: Processes) -> None:
 
 
 @pytest.mark.process
-def test_a_model_call_that_fails_is_a_span_and_a_point_with_its_error(machine: Processes) -> None:
+def test_a_model_call_that_fails_is_a_span_and_a_point_with_its_error(processes: Processes) -> None:
     with grpc_collector() as collector:
         env = agent_env(MODEL_API_URL="http://127.0.0.1:9", MODEL_NAME="m", AUTONOMOUS_GOAL="go", **otel(collector))
-        agent = machine.start("agent", env)
+        agent = processes.start("agent", env)
         eventually(lambda: agent.get("/loop").json["last_outcome"] == "Failed", "it fails")
         assert agent.terminate() == 0
         chat = collector.named("chat m")[0]
@@ -435,10 +428,10 @@ def test_off_means_that_nothing_of_it_is_imported() -> None:
 
 
 @pytest.mark.process
-def test_what_prometheus_reads_is_well_formed_and_named_by_convention(machine: Processes) -> None:
+def test_what_prometheus_reads_is_well_formed_and_named_by_convention(processes: Processes) -> None:
     env = agent_env(DEBUG_MOCK_RESPONSES=mocks(tool_call('odd "na\\me'), "done"), AUTONOMOUS_GOAL="go",
                     AUTONOMOUS_INTERVAL_SECONDS="60", AGENT_BUDGET=json.dumps({"perDay": {"tokens": 10}}))  # fmt: skip
-    agent = machine.start("agent", env)
+    agent = processes.start("agent", env)
     eventually(lambda: agent.get("/loop").json["totals"]["iterations"] == 1, "one iteration")
     agent.rpc("SendMessage", message={"text": "go"})
     reply = agent.get("/metrics")
@@ -456,9 +449,9 @@ def test_what_prometheus_reads_is_well_formed_and_named_by_convention(machine: P
 
 
 @pytest.mark.process
-def test_prometheus_reads_what_the_loop_does_and_off_means_that_nothing_is_imported(machine: Processes) -> None:
+def test_prometheus_reads_what_the_loop_does_and_off_means_that_nothing_is_imported(processes: Processes) -> None:
     env = agent_env(DEBUG_MOCK_RESPONSES=ANSWERS, AUTONOMOUS_GOAL="go", AUTONOMOUS_INTERVAL_SECONDS="60")
-    agent = machine.start("agent", env)
+    agent = processes.start("agent", env)
     eventually(lambda: agent.get("/loop").json["totals"]["iterations"] == 1, "one iteration")
     text = agent.get("/metrics").text
     assert 'kaos_iterations_total{agent="auto-agent",of="loop",outcome="Completed"} 1.0' in text

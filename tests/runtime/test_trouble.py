@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -23,13 +23,6 @@ SENT = "text/event-stream"
 
 def whole(message: Any, **more: Any) -> str:
     return json.dumps({"choices": [{"message": message}], **more})
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

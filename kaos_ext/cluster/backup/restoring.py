@@ -27,7 +27,7 @@ from kaos_ext.cluster.config import (
     check_place,
     cluster_root,
     kaos_home,
-    load_config,
+    known_configs,
     private_folder,
     unwritable,
 )
@@ -128,10 +128,7 @@ def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
 
 def _config(root: Path, manifest: Manifest) -> ClusterConfig:
     """Where the cluster will be: at its old port and network where these are free."""
-    others = []
-    for found in sorted((kaos_home() / "clusters").glob("*/config.json")):
-        with contextlib.suppress(KaosError, FileNotFoundError):
-            others.append(load_config(found.parent))
+    others = known_configs()
     ports, octets = {other.port for other in others}, {other.octet for other in others}
     port, octet = manifest.port, manifest.octet
     if port in ports or not port_is_free(port):

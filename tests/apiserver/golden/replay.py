@@ -23,7 +23,7 @@ import aiohttp
 Object = dict[str, Any]
 DATA = Path(__file__).parent / "data"
 RECORDS, BESIDE = DATA / "golden.jsonl.gz", DATA / "beside.jsonl.gz"
-"""What was recorded once, and what an adversarial reader asked both servers side by side."""
+"""What was recorded once, and what both servers were asked side by side."""
 CHOSEN = frozenset({"resourceVersion", "uid", "continue", "token"})
 _ANSWER_SECONDS, _ESTABLISHED_SECONDS = 6.0, 0.15
 _SETTLES = re.compile(r"crd|dep status|orphan|collected|cr openapi|terminating|clu defaulted")
