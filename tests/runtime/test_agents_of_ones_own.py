@@ -43,6 +43,7 @@ class Oracle:
         self.asked: list[Question] = []
 
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
+        await asyncio.sleep(0)
         self.asked.append(question)
         return Answer("it says so", (), {"prompt_tokens": 7, "completion_tokens": 2})
 

@@ -43,6 +43,7 @@ class Script:
         self._steps = steps
 
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
+        await asyncio.sleep(0)
         step = self._steps.pop(0) if self._steps else DONE
         if step is None:
             await asyncio.Event().wait()

@@ -29,6 +29,7 @@ class Script:
         self.asked: list[Question] = []
 
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
+        await asyncio.sleep(0)
         self.asked.append(question)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):

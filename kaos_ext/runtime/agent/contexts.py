@@ -1,20 +1,18 @@
 """The trace context of what each run is doing, known at once, for spans that are made later.
 
-OpenTelemetry's SDK is a lot of code for one span. Entered at every step of the loop it costs several times what it
-costs for a hundred spans together. But a request that goes out now must carry the id of the span it belongs to: so ids
-are given here, event by event, and `PresetIds` hands them to the SDK when the spans are made.
+A request that goes out now must carry the id of the span it belongs to: so ids are given here, event by event, and the
+spans get them when they are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import getrandbits
 from typing import Any
 
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from kaos_ext.model.events import ITERATION_ENDS, Event, EventType
@@ -37,34 +35,44 @@ _NOTHING = Context()
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What all spans of a run have in common."""
+
+    id: int
+    flags: TraceFlags
+    parent: SpanContext | None
+    """What the outermost span of the run belongs to: the caller's."""
+
+    def span(self, id: int) -> SpanContext:
+        state = None if self.parent is None else self.parent.trace_state
+        return SpanContext(self.id, id, False, self.flags, state)
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """An event, and the ids of the spans that begin with it, the outer one first."""
 
     event: Event
-    trace_id: int
+    trace: Trace
     span_ids: tuple[int, ...]
-    parent: Context
-    """What the outermost span of the run belongs to."""
 
 
 @dataclass(slots=True)
 class _Live:
     """The spans of a run that are open now, by their ids; 0 is none."""
 
-    trace_id: int
-    flags: int
-    parent: Context
+    trace: Trace
     agent: int
-    state: str = ""
-    """What the caller's own tracing wants to hear again."""
     iteration: int = 0
     chat: int = 0
     tools: dict[str, int] = field(default_factory=dict)
 
     def header(self, span: int) -> dict[str, str]:
-        told = {"traceparent": f"00-{self.trace_id:032x}-{span:016x}-{self.flags:02x}"}
-        if self.state:
-            told["tracestate"] = self.state
+        own = self.trace
+        told = {"traceparent": f"00-{own.id:032x}-{span:016x}-{own.flags:02x}"}
+        # What the caller's own tracing wants to hear again.
+        if own.parent is not None and (state := own.parent.trace_state.to_header()):
+            told["tracestate"] = state
         return told
 
 
@@ -116,7 +124,7 @@ class Contexts:
             self._end(event.run, own)
         else:
             return None
-        return Begun(event, own.trace_id, spans, own.parent)
+        return Begun(event, own.trace, spans)
 
     def _begun(self, event: Event, own: _Live | None) -> Begun:
         spans = []
@@ -127,40 +135,20 @@ class Contexts:
             trace.RUN.set(event.run)
             own.iteration = _id()
             spans.append(own.iteration)
-        return Begun(event, own.trace_id, tuple(spans), own.parent)
+        return Begun(event, own.trace, tuple(spans))
 
     def _new(self) -> _Live:
         incoming = trace.INCOMING.get()
         parent = self._extract(incoming) if incoming else _NOTHING
-        context = otel.get_current_span(parent).get_span_context()
-        trace_id, flags = (context.trace_id, context.trace_flags & RANDOM) if context.is_valid else (_id(128), RANDOM)
+        caller = otel.get_current_span(parent).get_span_context()
+        trace_id, flags = (caller.trace_id, caller.trace_flags & RANDOM) if caller.is_valid else (_id(128), RANDOM)
         decision = self._sampler.should_sample(parent, trace_id, "invoke_agent").decision
         flags |= SAMPLED if decision.is_sampled() else 0
-        return _Live(trace_id, flags, parent, _id(), context.trace_state.to_header())
+        return _Live(Trace(trace_id, TraceFlags(flags), caller if caller.is_valid else None), _id())
 
     def _end(self, run: str, own: _Live) -> None:
         self._ended = (run, own.header(own.agent))
         del self._live[run]
-
-
-class PresetIds(IdGenerator):
-    """Gives a span the id that was promised for it."""
-
-    def __init__(self) -> None:
-        self._trace_id = 0
-        self._span_ids: Iterator[int] = iter(())
-
-    def preset(self, begun: Begun) -> None:
-        self._trace_id, self._span_ids = begun.trace_id, iter(begun.span_ids)
-
-    def generate_span_id(self) -> int:
-        return next(self._span_ids, 0) or _id()
-
-    def generate_trace_id(self) -> int:
-        return self._trace_id
-
-    def is_trace_id_random(self) -> bool:
-        return True
 
 
 def _id(bits: int = 64) -> int:

@@ -8,6 +8,7 @@ JSON in its text. `on_text` receives text as it is generated (streaming) when th
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -87,7 +88,9 @@ class Answer:
 
 
 class Model(Protocol):
-    async def ask(self, question: Question, on_text: OnText | None = None) -> Answer: ...
+    async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
+        """Lets the event loop go on meanwhile, however soon it answers: a loop without a pause has no other rest."""
+        ...
 
 
 @runtime_checkable
@@ -104,6 +107,7 @@ class MockModel:
         self._responses = responses
 
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
+        await asyncio.sleep(0)
         text = self._responses[question.cursor % len(self._responses)]
         calls = calls_in_text(text) if text.lstrip().startswith("{") else ()
         answer = Answer("" if calls else text, calls, {"prompt_tokens": 0, "completion_tokens": 0}, "mock")

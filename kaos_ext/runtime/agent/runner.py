@@ -83,8 +83,6 @@ class Run:
     async def drive(self, control: Control) -> RunState:
         """Work until the run is over or the process is to stop; the current action is always finished first."""
         while not control.stopping.is_set():
-            if not self.state.status.open:
-                await asyncio.sleep(0)
             self.state = self._wished(control)
             try:
                 if control.request and control.request != self.state.last_request:
@@ -123,7 +121,8 @@ class Run:
     async def _carry_out(self, action: loop.Action, control: Control) -> None:
         match action:
             case Record(events):
-                if events[0].type == EventType.ITERATION_STARTED:
+                # A beginning is followed by the first request; an end, in a loop without a pause, by a beginning.
+                if events[0].type == EventType.ITERATION_STARTED or self._goes_on(events):
                     self.hold(*events)
                 else:
                     self.record(*events)
@@ -137,6 +136,9 @@ class Run:
                 await control.wait(None)
             case End():
                 pass
+
+    def _goes_on(self, events: Sequence[Event]) -> bool:
+        return events[-1].type in ITERATION_ENDS and self.state.spec.repeat is loop.Repeat.FOREVER
 
     async def _bounded(self, work: Awaitable[None]) -> None:
         """Do one step's work, cut off when the iteration's time is up; any failure is the iteration's end."""
@@ -184,8 +186,6 @@ class Run:
         spec, status = self.state.spec, self.state.status
         made = status.totals.model_calls
         question = Question(messages, tools, made, spec.run, status.iteration, step, self._room)
-        # A loop without a pause, on answers that need no waiting, must leave room for requests.
-        await asyncio.sleep(0)
         answer = await self._with.model.ask(question, self._on_text)
         content = answer.to_json()
         if self._with.price is not None:

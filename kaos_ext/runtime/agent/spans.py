@@ -6,8 +6,10 @@
        └─ execute_tool TOOL           tool_call … its outcome
 
 The journal tells of every event, in the task that wrote it; so the request that this task makes next belongs to the
-span that has just begun. Its id is known then (`contexts`); the spans themselves are made for many events together,
-a quarter of a second later at most. Neither prompts nor answers nor arguments are in a span, nor values that came
+span that has just begun. Its id is known then (`contexts`). The rest is done for several events together: when the run
+next waits for an answer, or a quarter of a second later at most. A span goes to the SDK's processors when it ends, as
+the value that they export; an open one is a few fields here, because the SDK's own, with their locks and limits, would
+be a tenth of what an iteration costs. Neither prompts nor answers nor arguments are in a span, nor values that came
 from Secrets. Labels of metrics are bounded: no ids, and tools by name only when a server has them.
 """
 
@@ -18,28 +20,48 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentelemetry import trace as otel
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent import conventions as names
-from kaos_ext.runtime.agent.contexts import TASK_ENDS, TOOL_ENDS, Begun, Contexts, PresetIds
+from kaos_ext.runtime.agent.contexts import TASK_ENDS, TOOL_ENDS, Begun, Contexts, Trace
 from kaos_ext.runtime.telemetry import Telemetry
 
-MOST_WAITING = 128
-"""Events; a hundred take some two milliseconds of the event loop."""
+MOST_WAITING = 24
+"""Events. Few enough that what waits for them, most often a run that waits itself, does not wait for long."""
 WAIT_SECONDS = 0.25
+_UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
+
+
+@dataclass(slots=True)
+class _Span:
+    """A span that has not ended."""
+
+    name: str
+    context: SpanContext
+    parent: SpanContext | None
+    began: float
+    attributes: dict[str, Any]
+    kind: SpanKind = SpanKind.INTERNAL
+
+
+@dataclass(slots=True)
+class _Tool:
+    span: _Span
+    label: str
+    """Its name in metrics."""
 
 
 @dataclass(slots=True)
 class _Open:
     """The open spans of one run."""
 
-    agent: Any
-    iteration: Any = None
-    chat: Any = None
-    chat_since: float = 0.0
-    tools: dict[str, tuple[Any, str, float]] = field(default_factory=dict)
-    began: float = 0.0
+    trace: Trace
+    agent: _Span
+    iteration: _Span | None = None
+    chat: _Span | None = None
+    tools: dict[str, _Tool] = field(default_factory=dict)
 
 
 class Spans:
@@ -48,13 +70,13 @@ class Spans:
     def __init__(
         self, telemetry: Telemetry, agent: str, model: str, written: Callable[[str], str] = lambda text: text
     ) -> None:
-        self._otel = otel
         self._tracer = telemetry.tracer
         self._contexts = Contexts(self._tracer.sampler)
-        self._ids = self._tracer.id_generator = PresetIds()
+        self._longest = SpanLimits().max_span_attribute_length
         self.headers, self.latest = self._contexts.headers, self._contexts.latest
         self._waiting: list[Begun] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._soon = False
         self._agent, self._model, self._written = agent, model, written
         self._open: dict[str, _Open] = {}
         meter = telemetry.meter
@@ -76,37 +98,52 @@ class Spans:
             begun = self._contexts.begin(event)
             if begun is not None:
                 self._waiting.append(begun)
+        if not self._waiting:
+            return
         if len(self._waiting) >= MOST_WAITING:
-            self.make()
-        elif self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WAIT_SECONDS, self.make)
+            if not self._soon:
+                self._later(asyncio.get_running_loop().call_soon(self.make), soon=True)
+        elif self._timer is None:
+            self._later(asyncio.get_running_loop().call_later(WAIT_SECONDS, self.make), soon=False)
 
-    def make(self) -> None:
-        """Make and end the spans of the events that wait for it, and count them."""
+    def _later(self, timer: asyncio.Handle | None, *, soon: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer, self._soon = timer, soon
+
+    def make(self) -> None:
+        """Make the spans of the events that wait for it, and count them."""
+        self._later(None, soon=False)
         waiting, self._waiting = self._waiting, []
         for begun in waiting:
-            self._ids.preset(begun)
-            self._fold(begun.event, begun.parent)
+            self._fold(begun)
 
-    def _fold(self, event: Event, parent: Any) -> None:
+    def _fold(self, begun: Begun) -> None:
+        event = begun.event
         kind = event.type
         found = self._open.get(event.run)
         if kind == EventType.TASK_SUBMITTED or kind == EventType.ITERATION_STARTED:
-            own = found or self._invoked(event, parent)
+            ids = iter(begun.span_ids)
+            if found is None:
+                found = self._open[event.run] = _Open(begun.trace, self._invoked(event, begun.trace, next(ids)))
             if kind == EventType.ITERATION_STARTED:
-                own.iteration = self._span("kaos.autonomous.iteration", event, own.agent, iteration=event.iteration)
+                attributes = {"kaos.iteration": event.iteration}
+                found.iteration = _Span(
+                    "kaos.autonomous.iteration",
+                    begun.trace.span(next(ids)),
+                    found.agent.context,
+                    event.time,
+                    attributes,
+                )
         elif found is None:
             pass
         elif kind == EventType.MODEL_REQUEST:
             self._end(found.chat, event, "interrupted")
-            found.chat, found.chat_since = self._chat(event, found), event.time
+            found.chat = self._chat(event, found, begun)
         elif kind == EventType.MODEL_RESPONSE:
             self._answered(event, found)
         elif kind == EventType.TOOL_CALL:
-            self._called(event, found)
+            self._called(event, found, begun)
         elif kind in TOOL_ENDS:
             self._tool_ended(event, found, TOOL_ENDS[kind])
         elif kind in ITERATION_ENDS:
@@ -114,40 +151,38 @@ class Spans:
         elif kind in TASK_ENDS:
             state = TASK_ENDS[kind]
             self._tasks.add(1, {"state": state})
-            self._task.record((event.time - found.began) * 1000, {"state": state})
+            self._task.record((event.time - found.agent.began) * 1000, {"state": state})
             self._close(event, found, "" if state == "completed" else state)
 
-    def _invoked(self, event: Event, parent: Any) -> _Open:
-        span = self._tracer.start_span(
-            f"invoke_agent {self._agent}",
-            context=parent,
-            kind=self._otel.SpanKind.INTERNAL if event.run == LOOP_RUN else self._otel.SpanKind.SERVER,
-            attributes={
-                names.OPERATION: "invoke_agent",
-                names.PROVIDER_NAME: names.PROVIDER,
-                names.AGENT_NAME: self._agent,
-                names.CONVERSATION: event.session,
-                "agent.name": self._agent,
-                "session.id": event.session,
-                "kaos.run": event.run,
-            },
-            start_time=_nanoseconds(event.time),
-        )
-        own = self._open[event.run] = _Open(span, began=event.time)
-        return own
+    def _invoked(self, event: Event, trace: Trace, id: int) -> _Span:
+        attributes = {
+            names.OPERATION: "invoke_agent",
+            names.PROVIDER_NAME: names.PROVIDER,
+            names.AGENT_NAME: self._agent,
+            names.CONVERSATION: event.session,
+            "agent.name": self._agent,
+            "session.id": event.session,
+            "kaos.run": event.run,
+        }
+        kind = SpanKind.INTERNAL if event.run == LOOP_RUN else SpanKind.SERVER
+        return _Span(f"invoke_agent {self._agent}", trace.span(id), trace.parent, event.time, attributes, kind)
 
-    def _chat(self, event: Event, own: _Open) -> Any:
-        attributes = {names.REQUEST_MODEL: self._model, "kaos.step": event.step}
-        return self._span(
-            f"chat {self._model}".rstrip(), event, own.iteration, operation="chat", client=True, **attributes
-        )
+    def _chat(self, event: Event, own: _Open, begun: Begun) -> _Span:
+        attributes = {
+            names.OPERATION: "chat",
+            names.PROVIDER_NAME: names.PROVIDER,
+            names.REQUEST_MODEL: self._model,
+            "kaos.step": event.step,
+        }
+        name = f"chat {self._model}".rstrip()
+        return _Span(name, own.trace.span(*begun.span_ids), _within(own), event.time, attributes, SpanKind.CLIENT)
 
     def _answered(self, event: Event, own: _Open) -> None:
         usage = event.content.get("usage") or {}
         labels = self._chat_labels()
         if own.chat is not None:
             model = self._written(str(event.content.get("model") or self._model))
-            own.chat.set_attribute(names.RESPONSE_MODEL, model)
+            own.chat.attributes[names.RESPONSE_MODEL] = model
         for key, kind, name in (
             ("prompt_tokens", "input", names.INPUT_TOKENS),
             ("completion_tokens", "output", names.OUTPUT_TOKENS),
@@ -156,30 +191,32 @@ class Spans:
             if isinstance(amount, int):
                 self._tokens.record(amount, {**labels, names.TOKEN_TYPE: kind})
                 if own.chat is not None:
-                    own.chat.set_attribute(name, amount)
-        self._chats.record(event.time - own.chat_since, labels)
+                    own.chat.attributes[name] = amount
+        if own.chat is not None:
+            self._chats.record(event.time - own.chat.began, labels)
         self._end(own.chat, event)
         own.chat = None
 
     def _chat_labels(self) -> dict[str, str]:
         return {names.OPERATION: "chat", names.PROVIDER_NAME: names.PROVIDER, names.REQUEST_MODEL: self._model}
 
-    def _called(self, event: Event, own: _Open) -> None:
+    def _called(self, event: Event, own: _Open, begun: Begun) -> None:
         id, tool = str(event.data.get("call_id")), self._written(str(event.content.get("tool")))
-        attributes: dict[str, Any] = {
+        attributes = {
+            names.OPERATION: "execute_tool",
             names.TOOL_NAME: tool,
             names.TOOL_CALL: self._written(id),
             names.TOOL_TYPE: "function",
         }
-        span = self._span(f"execute_tool {tool}", event, own.iteration, operation="execute_tool", **attributes)
+        span = _Span(f"execute_tool {tool}", own.trace.span(*begun.span_ids), _within(own), event.time, attributes)
         # A model may invent names without end; a server has only so many.
-        own.tools[id] = (span, tool if event.data.get("server") else "unknown", event.time)
+        own.tools[id] = _Tool(span, tool if event.data.get("server") else "unknown")
 
     def _tool_ended(self, event: Event, own: _Open, error: str) -> None:
-        span, tool, since = own.tools.pop(str(event.data.get("call_id")), (None, "", 0.0))
-        if span is not None:
-            self._end(span, event, error)
-            self._tool.record(event.time - since, {names.TOOL_NAME: tool, **_failed(error)})
+        tool = own.tools.pop(str(event.data.get("call_id")), None)
+        if tool is not None:
+            self._end(tool.span, event, error)
+            self._tool.record(event.time - tool.span.began, {names.TOOL_NAME: tool.label, **_failed(error)})
 
     def _iteration_ended(self, event: Event, own: _Open) -> None:
         content: Mapping[str, Any] = event.content
@@ -187,56 +224,66 @@ class Spans:
         error = "" if event.type == EventType.ITERATION_FINISHED else outcome
         self._iterations.add(1, {"outcome": outcome, names.AGENT_NAME: self._agent})
         self._durations.record(float(content.get("duration_seconds") or 0), {"outcome": outcome})
-        self._within(event, own, error)
+        self._cut_off(event, own, error)
         if own.iteration is not None:
-            own.iteration.set_attribute("kaos.outcome", outcome)
+            own.iteration.attributes["kaos.outcome"] = outcome
         self._end(own.iteration, event, error)
         own.iteration = None
         if not event.run.startswith("task_"):
             self._close(event, own, error)
 
-    def _within(self, event: Event, own: _Open, error: str) -> None:
+    def _cut_off(self, event: Event, own: _Open, error: str) -> None:
         """What the end of an iteration cut off ends with it."""
         failed = _failed(error or "interrupted")
         if own.chat is not None:
-            self._chats.record(event.time - own.chat_since, self._chat_labels() | failed)
+            self._chats.record(event.time - own.chat.began, self._chat_labels() | failed)
         self._end(own.chat, event, error or "interrupted")
         own.chat = None
-        for span, tool, since in own.tools.values():
-            self._tool.record(event.time - since, {names.TOOL_NAME: tool, **failed})
-            self._end(span, event, error or "interrupted")
+        for tool in own.tools.values():
+            self._tool.record(event.time - tool.span.began, {names.TOOL_NAME: tool.label, **failed})
+            self._end(tool.span, event, error or "interrupted")
         own.tools.clear()
 
     def _close(self, event: Event, own: _Open, error: str) -> None:
-        self._within(event, own, error)
+        self._cut_off(event, own, error)
         self._end(own.iteration, event, error)
         self._end(own.agent, event, error)
         if self._open.pop(event.run, None) is not None:
-            self._invocation.record(event.time - own.began, {names.AGENT_NAME: self._agent, **_failed(error)})
+            self._invocation.record(event.time - own.agent.began, {names.AGENT_NAME: self._agent, **_failed(error)})
 
-    def _span(
-        self, name: str, event: Event, parent: Any, *, operation: str = "", client: bool = False, **more: Any
-    ) -> Any:
-        attributes = {key if "." in key else f"kaos.{key}": value for key, value in more.items()}
-        if operation:
-            attributes |= {names.OPERATION: operation}
-        if client:
-            attributes |= {names.PROVIDER_NAME: names.PROVIDER}
-        return self._tracer.start_span(
-            name,
-            context=self._otel.set_span_in_context(parent) if parent is not None else None,
-            kind=self._otel.SpanKind.CLIENT if client else self._otel.SpanKind.INTERNAL,
-            attributes=attributes,
-            start_time=_nanoseconds(event.time),
-        )
-
-    def _end(self, span: Any, event: Event, error: str = "") -> None:
-        if span is None:
+    def _end(self, span: _Span | None, event: Event, error: str = "") -> None:
+        if span is None or not span.context.trace_flags.sampled:
             return
         if error:
-            span.set_attribute(names.ERROR_TYPE, error)
-            span.set_status(self._otel.StatusCode.ERROR)
-        span.end(_nanoseconds(event.time))
+            span.attributes[names.ERROR_TYPE] = error
+        tracer = self._tracer
+        tracer.span_processor.on_end(
+            ReadableSpan(
+                span.name,
+                span.context,
+                span.parent,
+                tracer.resource,
+                self._limited(span.attributes),
+                kind=span.kind,
+                instrumentation_info=tracer.instrumentation_info,
+                status=_ERROR if error else _UNSET,
+                start_time=_nanoseconds(span.began),
+                end_time=_nanoseconds(event.time),
+                instrumentation_scope=tracer._instrumentation_scope,
+            )
+        )
+
+    def _limited(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """No text longer than the environment allows (`OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`)."""
+        most = self._longest
+        if most is None:
+            return attributes
+        return {name: value[:most] if isinstance(value, str) else value for name, value in attributes.items()}
+
+
+def _within(own: _Open) -> SpanContext:
+    """What a step's span lies in."""
+    return (own.iteration or own.agent).context
 
 
 def _failed(error: str) -> dict[str, str]:

@@ -33,6 +33,8 @@ CONNECT_SECONDS = 5.0
 KEEP_SECONDS = 15.0
 """An idle connection is not used again after that: servers close theirs, some soon."""
 HEAD_BYTES = 64 * 1024
+READ_BYTES = 32 * 1024
+"""At once; an answer may be of any length."""
 REDIRECTS = 5
 
 
@@ -147,8 +149,11 @@ def _request(url: URL, body: bytes, headers: Mapping[str, str]) -> bytes:
     return f"{_beginning(url)}{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-class _Connection(asyncio.Protocol):
-    """One answer at a time, as httptools (Node's parser) finds it in what comes; it calls the `on_…` methods."""
+class _Connection(asyncio.BufferedProtocol):
+    """One answer at a time, as httptools (Node's parser) finds it in what comes; it calls the `on_…` methods.
+
+    What comes is read into one buffer: asyncio would else have the kernel map, and unmap, 256 KiB for each answer.
+    """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -156,6 +161,7 @@ class _Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._status = self._head_bytes = 0
         self._began = self._over = False
         self.reusable = False
@@ -186,7 +192,11 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._buffer[:nbytes]
         if self._parser is None or self._answer is None or self._over:
             # Nobody asked for it: who knows whose answer it is.
             self.abort()
