@@ -2,7 +2,10 @@
 
     python benchmarks/loop.py [--rounds 3] [--seconds 3] [--pydantic-ai PYTHON] [--events 1000000] [--agents 100]
 
-One iteration is a model call, a tool call and a model call, against the same two servers in other processes.
+One iteration is a model call, a tool call and a model call, against the same server in another process: one that costs
+next to nothing, so that the loops are compared and not who answers them; then, ours and bare again, with our own MCP
+runtime (the official SDK's server) for the tool. Where there are two processors the loop has one and the servers the
+other.
 
   ours         journal, spans and metrics (to an exporter that drops them); the intent of each tool call is synced to
                the disk before it is made, as for any tool that does not say it may be repeated
@@ -39,35 +42,75 @@ ECHO = 'def echo(message: str) -> str:\n    """Echo the message back."""\n    re
 WARM_UP = 15
 
 
-def model_server() -> None:
-    from aiohttp import web
+def server() -> None:
+    """A model and an MCP server of one tool, the stateless revision only, at one address."""
+    import httptools
 
     call = {"id": "c", "type": "function", "function": {"name": "echo", "arguments": '{"message": "hi"}'}}
     usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
 
-    def reply(message: dict[str, Any], finish: str) -> bytes:
+    def chat(message: dict[str, Any], finish: str) -> dict[str, Any]:
         choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-        body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
-        return json.dumps(body).encode()
+        return {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
 
-    first = reply({"content": None, "tool_calls": [call]}, "tool_calls")
-    second = reply({"content": "All good."}, "stop")
+    first = chat({"content": None, "tool_calls": [call]}, "tool_calls")
+    second = chat({"content": "All good."}, "stop")
+    text = {"type": "string"}
+    tool = {
+        "name": "echo",
+        "description": "Echo the message back.",
+        "inputSchema": {"type": "object", "properties": {"message": text}, "required": ["message"]},
+        "outputSchema": {"type": "object", "properties": {"result": text}, "required": ["result"]},
+    }
 
-    async def chat(request: web.Request) -> web.Response:
-        body = json.loads(await request.read())
-        answer = second if body["messages"][-1]["role"] == "tool" else first
-        return web.Response(body=answer, content_type="application/json")
+    def result(method: str, params: dict[str, Any]) -> dict[str, Any]:
+        if method == "tools/call":
+            said = f"Echo: {params['arguments']['message']}"
+            content = [{"type": "text", "text": said}]
+            return {"content": content, "isError": False, "structuredContent": {"result": said}}
+        fresh = {"cacheScope": "private", "ttlMs": 0}
+        if method == "tools/list":
+            return {"tools": [tool], **fresh}
+        return {"capabilities": {"tools": {}}, "supportedVersions": ["2026-07-28"], **fresh}
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        if "jsonrpc" not in asked:
+            return second if asked["messages"][-1]["role"] == "tool" else first
+        about = {"resultType": "complete", "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s"}}}
+        return {"jsonrpc": "2.0", "id": asked["id"], "result": result(asked["method"], asked["params"]) | about}
+
+    class Served(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self._transport, self._parser, self._body = transport, httptools.HttpRequestParser(self), bytearray()
+
+        def data_received(self, data: bytes) -> None:
+            self._parser.feed_data(data)
+
+        def on_message_begin(self) -> None:
+            self._body.clear()
+
+        def on_body(self, body: bytes) -> None:
+            self._body += body
+
+        def on_message_complete(self) -> None:
+            told = json.dumps(answer(json.loads(bytes(self._body)))).encode()
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(told)
+            self._transport.write(head + told)
 
     async def main() -> None:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", chat)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+        listening = await asyncio.get_running_loop().create_server(Served, "127.0.0.1", 0)
+        print(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", flush=True)
         await asyncio.Event().wait()
 
+    pin(-1)
     asyncio.run(main())
+
+
+def pin(place: int) -> None:
+    """This process, and those it starts, on one processor: the first or the last, where there are several."""
+    if hasattr(os, "sched_setaffinity") and len(mine := sorted(os.sched_getaffinity(0))) > 1:
+        os.sched_setaffinity(0, {mine[place]})
 
 
 def measured(done: int, wall: float, cpu: float) -> None:
@@ -350,24 +393,33 @@ def density(count: int, seconds: float, by_exec: bool) -> dict[str, Any]:
     return found
 
 
-def compare(rounds: int, seconds: float, pai: str | None) -> dict[str, Any]:
+def compare(rounds: int, seconds: float, pai: str | None, tool_runtime: bool) -> dict[str, Any]:
     servers = [subprocess.Popen([sys.executable, __file__, "--worker", "server"], stdout=subprocess.PIPE, text=True)]
-    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": "0", "MCP_TOOLS_STRING": ECHO}
-    command = [sys.executable, "-m", "kaos_ext.runtime.mcp"]
-    servers.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
     try:
-        assert servers[0].stdout is not None and servers[1].stderr is not None
-        model = servers[0].stdout.readline().strip()
-        mcp = next("http://" + line.split("http://")[1].split()[0] for line in servers[1].stderr if "http://" in line)
+        assert servers[0].stdout is not None
+        model = mcp = servers[0].stdout.readline().strip()
+        if tool_runtime:
+            env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": "0"}
+            command = [sys.executable, "-m", "kaos_ext.runtime.mcp"]
+            servers.append(
+                subprocess.Popen(
+                    command, env=env | {"MCP_TOOLS_STRING": ECHO}, stderr=subprocess.PIPE, text=True,
+                    preexec_fn=functools.partial(pin, -1),
+                )
+            )  # fmt: skip
+            assert servers[1].stderr is not None
+            mcp = next(
+                "http://" + line.split("http://")[1].split()[0] for line in servers[1].stderr if "http://" in line
+            )
         own = dict.fromkeys(("bare", "ours", "ours, read-only tool"), sys.executable)
         kinds = own | ({"pydantic-ai": pai} if pai else {})
         found = [
             {kind: worker(python, kind, model, mcp, seconds) for kind, python in kinds.items()} for _ in range(rounds)
         ]
     finally:
-        for server in servers:
-            server.kill()
-            server.wait()
+        for one in servers:
+            one.kill()
+            one.wait()
     result: dict[str, Any] = {
         kind: {key: statistics.median(r[kind][key] for r in found) for key in found[0][kind]} for kind in kinds
     }
@@ -396,9 +448,10 @@ def main() -> None:
     parser.add_argument("--mcp", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker == "server":
-        model_server()
+        server()
         return
     if given.worker:
+        pin(0)
         read_only = functools.partial(ours, read_only=True)
         kinds: dict[str, Callable[..., Any]] = {
             "bare": bare, "ours": ours, "ours, read-only tool": read_only, "pydantic-ai": pydantic_ai,
@@ -406,7 +459,8 @@ def main() -> None:
         asyncio.run(kinds[given.worker](given.model, given.mcp, given.seconds))
         return
     parts: dict[str, Callable[[], Any]] = {
-        "loop": lambda: compare(given.rounds, given.seconds, given.pydantic_ai),
+        "loop": lambda: compare(given.rounds, given.seconds, given.pydantic_ai, tool_runtime=False),
+        "loop with our MCP runtime": lambda: compare(given.rounds, given.seconds, None, tool_runtime=True),
         "append": appends,
         "tail": lambda: asyncio.run(tails()),
         "page": lambda: pages(given.events),
@@ -414,7 +468,7 @@ def main() -> None:
         "density": lambda: density(given.agents, 20.0, given.exec),
     }
     for name, part in parts.items():
-        if given.only in (None, name):
+        if given.only is None or name.startswith(given.only):
             print(json.dumps({name: part()}, indent=1), flush=True)
 
 

@@ -25,6 +25,8 @@ from kaos_ext.store.upgrade import Upgrades, prepare
 
 WAL_BYTES = 64 * 2**20
 """What the write-ahead file keeps on disk once a checkpoint has emptied it."""
+TOGETHER = 8
+"""Rows that are written by one statement."""
 Value = str | int | float | bytes | None
 Row = dict[str, Value]
 
@@ -42,6 +44,8 @@ class Schema:
 
     columns: tuple[tuple[str, str], ...]
     indexes: tuple[tuple[str, ...], ...] = ()
+    partial: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """For an index the SQL condition of the rows that are in it, where that is not all of them."""
     version: int = 1
     upgrades: Upgrades = field(default_factory=dict)
 
@@ -80,9 +84,11 @@ class Log:
                 raise told from error
             raise StoreError(f"{path}: {error}", hint="the file is no log of ours, or damaged") from error
         self._last = int(row[0]) if row else 0
-        marks = ", ".join("?" * (len(self._names) + 1))
+        marks = f"({', '.join('?' * (len(self._names) + 1))})"
         # Column names come from the code's own schema, never from data.
-        self._insert = f"INSERT INTO log (id, {', '.join(self._names)}) VALUES ({marks})"  # noqa: S608
+        insert = f"INSERT INTO log (id, {', '.join(self._names)}) VALUES "  # noqa: S608
+        self._inserts = [insert + ", ".join([marks] * rows) for rows in range(1, TOGETHER + 1)]
+        """By the number of rows, one less."""
 
     @classmethod
     def open(cls, path: Path, schema: Schema, *, sync: Sync = Sync.FULL, auto_checkpoint: bool = True) -> Log:
@@ -102,8 +108,9 @@ class Log:
         self._writer.execute(f"CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})")
         self._writer.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
         for index in self._schema.indexes:
-            name = "log_" + "_".join(index)
-            self._writer.execute(f"CREATE INDEX IF NOT EXISTS {name} ON log ({', '.join(index)})")
+            name, only = "log_" + "_".join(index), self._schema.partial.get(index)
+            where = f" WHERE {only}" if only else ""
+            self._writer.execute(f"CREATE INDEX IF NOT EXISTS {name} ON log ({', '.join(index)}){where}")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (str(self._schema.version),))
         # Only where another wrote it before: opening a log takes no space, so it can be opened on a full disk.
         known = self._writer.execute("SELECT value FROM meta WHERE key = 'written_by'").fetchone()
@@ -128,20 +135,17 @@ class Log:
                 self._writer.execute("PRAGMA synchronous=FULL")
             last = self._last
             ids: list[int] = []
+            values: list[Value] = []
             try:
-                # One row is a transaction of its own: three statements would take three times as long.
-                if len(rows) != 1:
-                    self._writer.execute("BEGIN IMMEDIATE")
                 for row in rows:
                     own = row.get("id")
                     id = last + 1 if own is None else int(own)
                     if id <= last:
                         raise StoreError(f"id {id} is not above {last}")
-                    self._writer.execute(self._insert, (id, *map(row.get, self._names)))
+                    values += (id, *map(row.get, self._names))
                     ids.append(id)
                     last = id
-                if len(rows) != 1:
-                    self._writer.execute("COMMIT")
+                self._write(len(ids), values)
             except BaseException as error:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
@@ -155,6 +159,16 @@ class Log:
         for listener in tuple(self._listeners):
             listener()
         return ids
+
+    def _write(self, rows: int, values: Sequence[Value]) -> None:
+        if 0 < rows <= TOGETHER:
+            # A statement is a transaction of its own; beginning and ending one would cost as much again.
+            self._writer.execute(self._inserts[rows - 1], values)
+            return
+        width = len(self._names) + 1
+        self._writer.execute("BEGIN IMMEDIATE")
+        self._writer.executemany(self._inserts[0], (values[at : at + width] for at in range(0, len(values), width)))
+        self._writer.execute("COMMIT")
 
     def select(
         self, where: str = "", parameters: Sequence[Value] = (), *, descending: bool = False, limit: int | None = None

@@ -13,7 +13,7 @@ from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent import journal as writing
 from kaos_ext.runtime.agent import retention
 from kaos_ext.runtime.agent.journal import Journal
-from kaos_ext.runtime.agent.records import SCHEMA
+from kaos_ext.runtime.agent.records import DENSE, SCHEMA
 from kaos_ext.runtime.agent.retention import Retention
 from kaos_ext.store import FullError, Log, Sync
 
@@ -84,6 +84,35 @@ def test_pages_go_forward_backward_and_by_type(log: Log) -> None:
     assert [event.content for event in journal.page(limit=9, descending=True)] == ["3", "2", "1"]
     assert len(journal.page(limit=9, types=["iteration_finished"])) == 1
     assert len(journal.page(limit=9, session="nobody")) == 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EventType if kind not in DENSE])
+def test_a_page_of_a_type_that_can_be_rare_is_looked_up_however_long_the_log_is(log: Log, kind: EventType) -> None:
+    journal = Journal(log)
+    journal.record([Event(kind, {}, session="s1", run="r", iteration=1)])
+    journal.record([said(str(n)) for n in range(2000)])
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    log._reader.set_progress_handler(count, 100)
+    assert {event.type for event in journal.page(limit=100, types=[kind])} == {kind}
+    assert {event.type for event in journal.of_type(kind, limit=100)} == {kind}
+    looked_up, steps = steps, 0
+    assert log.select("+type = ?", (kind,))
+    assert looked_up < steps / 10, "going along the log is what it does not do"
+
+
+@pytest.mark.parametrize("kind", sorted(DENSE))
+def test_types_that_every_iteration_has_are_found_along_the_log(log: Log, kind: EventType) -> None:
+    journal = Journal(log)
+    for n in range(50):
+        journal.record([Event(other, {"n": n}, session="s1", run=LOOP_RUN, iteration=n) for other in sorted(DENSE)])
+    newest = [event.content["n"] for event in journal.page(limit=3, types=[kind])]
+    assert newest == [47, 48, 49]
+    assert [event.content["n"] for event in journal.of_type(kind, limit=2)] == [49, 48]
 
 
 async def test_following_gives_what_there_is_and_then_what_comes(log: Log) -> None:

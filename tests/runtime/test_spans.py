@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
 
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.runtime import trace
-from kaos_ext.runtime.agent import spans as module
 from kaos_ext.runtime.agent.spans import Spans
 from kaos_ext.runtime.telemetry import Telemetry
 
@@ -94,21 +93,13 @@ async def test_spans_lie_in_each_other_and_in_the_callers_trace(watched: Watched
     assert {span.context.trace_id for span in made.values()} == {parts(headers["chat m"])[0]} == {int(caller[3:35], 16)}
 
 
-async def test_they_are_made_when_there_are_many_or_after_a_while(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 6)
+async def test_they_are_made_once_whoever_tells_of_events_waits(watched: Watched) -> None:
     watched.iteration()
-    await asyncio.sleep(0)  # As whoever waits for an answer does.
-    assert len(watched.exported.get_finished_spans()) == 4
-    monkeypatch.setattr(module, "MOST_WAITING", 100)
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
     await asyncio.sleep(0)
-    watched.spans.make()
+    assert len(watched.exported.get_finished_spans()) == 4
     watched.iteration()
-    async with asyncio.timeout(5):
-        while len(watched.exported.get_finished_spans()) < 8:  # noqa: ASYNC110 - the exporter tells nobody
-            await asyncio.sleep(0.005)
+    await asyncio.sleep(0)
+    assert len(watched.exported.get_finished_spans()) == 8
 
 
 async def test_what_is_not_sampled_is_told_so_to_whoever_is_called() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kaos_ext.store import CommitFailed, GroupCommit, LockedError, Log, Schema, StoreError, Sync, follow
+from kaos_ext.store.log import TOGETHER
 
 SCHEMA = Schema((("key", "TEXT NOT NULL"), ("value", "BLOB")), indexes=(("key", "id"),))
 
@@ -78,12 +79,22 @@ def test_an_append_with_sync_turns_full_synchronisation_on_for_that_commit_only(
     order = [s.split(" (")[0] for s in statements if not s.startswith("--")]
     assert order == [
         "INSERT INTO log", "PRAGMA synchronous=FULL", "INSERT INTO log", "PRAGMA synchronous=NORMAL",
-    ], "one row is a transaction of its own"  # fmt: skip
+    ], "a few rows are one statement, and that is a transaction of its own"  # fmt: skip
     statements.clear()
-    log.append([{"key": "c"}, {"key": "d"}], sync=True)
+    log.append([{"key": str(n)} for n in range(TOGETHER + 1)], sync=True)
     order = [s for s in statements if "synchronous" in s or s == "COMMIT"]
     assert order == ["PRAGMA synchronous=FULL", "COMMIT", "PRAGMA synchronous=NORMAL"]
     log.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER])
+def test_any_number_of_rows_is_kept_in_order_or_not_at_all(log: Log, count: int) -> None:
+    rows = [{"key": f"k{n}", "value": bytes([n])} for n in range(count)]
+    assert log.append(rows) == list(range(1, count + 1))
+    assert [(row["key"], row["value"]) for row in log.select()] == [(row["key"], row["value"]) for row in rows]
+    with pytest.raises(StoreError):
+        log.append([*rows, {"key": None}])
+    assert log.count() == count == log.last_id
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from kaos_ext.loop import Ledger, ledger
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.model.values import changed
-from kaos_ext.runtime.agent.records import SCHEMA, Records, event_of
+from kaos_ext.runtime.agent.records import SCHEMA, Records, event_of, sessions_begun
 from kaos_ext.runtime.agent.retention import Retention, Trimming
 from kaos_ext.runtime.secrets import Redactor
 from kaos_ext.store import DamagedError, LockedError, Log, StoreError, Sync
@@ -38,8 +38,8 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 class Journal(Records):
     """The records of the one process that writes them."""
 
-    _ledger = Ledger()
-    _unbooked: Sequence[Event] = ()
+    _ledger: Ledger
+    _unbooked: list[Event]
     """Events that are not in the ledger yet."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Journal(Records):
         super().__init__(log, sessions=kept.sessions, session_events=kept.session_events)
         self._redactor = Redactor(secrets)
         self._clock = clock
-        self._sessions = {str(row["session"]) for row in log.select("type = ?", (EventType.SESSION_STARTED,))}
+        self._sessions = set(sessions_begun(log))
         self._trimming = Trimming(log, self, kept, clock)
         self._since_checkpoint = 0
         self._held: list[dict[str, Any]] = []
@@ -166,7 +166,7 @@ class Journal(Records):
             if event.session:
                 self._sessions.add(event.session)
                 self._trimming.happened(event.session)
-        self._unbooked = [*self._unbooked, *events]
+        self._unbooked += events
         if len(self._unbooked) >= MOST_UNBOOKED:
             self._book()
         for observer in self.observers:
@@ -181,10 +181,10 @@ class Journal(Records):
 
     @ledger.setter
     def ledger(self, known: Ledger) -> None:
-        self._ledger, self._unbooked = known, ()
+        self._ledger, self._unbooked = known, []
 
     def _book(self) -> None:
-        self._ledger, self._unbooked = ledger.fold(self._ledger, *self._unbooked), ()
+        self._ledger, self._unbooked = ledger.fold(self._ledger, *self._unbooked), []
 
     def _spending(self) -> Ledger:
         """What was spent, from the last summary on; trimmed events are in it."""

@@ -13,6 +13,13 @@ from typing import Any, cast
 from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType, Outcome
 from kaos_ext.store import Log, Row, Schema, follow
 
+DENSE = frozenset({EventType.MODEL_REQUEST, EventType.MODEL_RESPONSE, EventType.USER_MESSAGE, EventType.AGENT_RESPONSE})
+"""Types that every step or iteration has: going along the log finds the next of them soon.
+
+They are most of what is written, so they are not in the index of types: each would be one more page to write.
+"""
+INDEXED = f"type NOT IN ({', '.join(repr(kind) for kind in sorted(map(str, DENSE)))})"
+"""With this condition beside it SQLite looks a type up in that index."""
 SCHEMA = Schema(
     columns=(
         ("time", "REAL NOT NULL"),
@@ -25,6 +32,7 @@ SCHEMA = Schema(
         ("data", "TEXT"),
     ),
     indexes=(("run", "id"), ("session", "id"), ("type", "id")),
+    partial={("type", "id"): INDEXED},
 )
 FEW_TYPES = 8
 MOST_SUPERSEDED = 10
@@ -49,7 +57,7 @@ class Records:
 
     @property
     def sessions(self) -> list[str]:
-        listed = [str(row["session"]) for row in self._log.select("type = ?", (EventType.SESSION_STARTED,))]
+        listed = sessions_begun(self._log)
         if not self._most_sessions:
             return listed
         forgotten = set(self.forgotten())
@@ -57,7 +65,7 @@ class Records:
 
     def forgotten(self) -> list[str]:
         """Sessions beyond the most that are kept; the loop's own is never one."""
-        listed = [str(row["session"]) for row in self._log.select("type = ?", (EventType.SESSION_STARTED,))]
+        listed = sessions_begun(self._log)
         newest = self._log.select("run = ?", (LOOP_RUN,), descending=True, limit=1)
         own = {str(row["session"]) for row in newest}
         return [name for name in listed[: -self._most_sessions] if name not in own]
@@ -83,14 +91,15 @@ class Records:
     def unfinished_tasks(self) -> list[str]:
         """Tasks whose end is not on record, oldest first."""
         ended = (EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELED)
-        left = f"type = ? AND run NOT IN (SELECT run FROM log WHERE type IN ({', '.join('?' * len(ended))}))"  # noqa: S608
+        over = f"SELECT run FROM log WHERE type IN ({', '.join('?' * len(ended))}) AND {INDEXED}"  # noqa: S608
+        left = f"{_is_type(EventType.TASK_SUBMITTED)} AND run NOT IN ({over})"
         rows = self._log.select(left, (str(EventType.TASK_SUBMITTED), *map(str, ended)))
         return [str(row["run"]) for row in rows]
 
     def of_type(self, *types: str, limit: int | None = None) -> list[Event]:
         """Newest events of some types, newest first."""
-        marks = ", ".join("?" * len(types))
-        return [event_of(row) for row in self._log.select(f"type IN ({marks})", types, descending=True, limit=limit)]
+        where = f"type IN ({', '.join('?' * len(types))})" + ("" if DENSE & {*types} else f" AND {INDEXED}")
+        return [event_of(row) for row in self._log.select(where, types, descending=True, limit=limit)]
 
     def history(self, session: str, limit: int, *, before: int | None = None) -> list[tuple[str, str]]:
         """The newest messages of a session (before a place) as (role, text), oldest first."""
@@ -189,8 +198,22 @@ def _newest_or_oldest(
     """
     bounds, order = f" AND {places}" if places else "", " DESC" if newest else ""
     # Only names of this module and a number are in the text.
-    one = f"SELECT id FROM (SELECT id FROM log WHERE type = ?{bounds} ORDER BY id{order} LIMIT {limit})"  # noqa: S608
-    return f"id IN ({' UNION ALL '.join([one] * len(types))})", [v for kind in types for v in (kind, *parameters)]
+    each = [
+        f"SELECT id FROM (SELECT id FROM log WHERE {_is_type(kind)}{bounds} ORDER BY id{order} LIMIT {limit})"  # noqa: S608
+        for kind in types
+    ]
+    return f"id IN ({' UNION ALL '.join(each)})", [v for kind in types for v in (kind, *parameters)]
+
+
+def _is_type(kind: str) -> str:
+    """The condition for the rows of one type, by the index where it has them."""
+    return "type = ?" if kind in DENSE else f"type = ? AND {INDEXED}"
+
+
+def sessions_begun(log: Log) -> list[str]:
+    """The sessions a log tells of, in the order of their beginnings."""
+    begun = EventType.SESSION_STARTED
+    return [str(row["session"]) for row in log.select(_is_type(begun), (begun,))]
 
 
 def _whole(events: list[Event]) -> list[Event]:

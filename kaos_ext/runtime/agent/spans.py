@@ -6,8 +6,8 @@
        └─ execute_tool TOOL           tool_call … its outcome
 
 The journal tells of every event, in the task that wrote it; so the request that this task makes next belongs to the
-span that has just begun. Its id is known then (`contexts`). The rest is done for several events together: when the run
-next waits for an answer, or a quarter of a second later at most. A span goes to the SDK's processors when it ends, as
+span that has just begun. Its id is known then (`contexts`). The rest is done when the event loop has control again: the
+run waits for an answer then, and does not wait for this. A span goes to the SDK's processors when it ends, as
 the value that they export; an open one is a few fields here, because the SDK's own, with their locks and limits, would
 be a tenth of what an iteration costs. Neither prompts nor answers nor arguments are in a span, nor values that came
 from Secrets. Labels of metrics are bounded: no ids, and tools by name only when a server has them.
@@ -28,9 +28,6 @@ from kaos_ext.runtime.agent import conventions as names
 from kaos_ext.runtime.agent.contexts import TASK_ENDS, TOOL_ENDS, Begun, Contexts, Trace
 from kaos_ext.runtime.telemetry import Telemetry
 
-MOST_WAITING = 24
-"""Events. Few enough that what waits for them, most often a run that waits itself, does not wait for long."""
-WAIT_SECONDS = 0.25
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
@@ -75,8 +72,6 @@ class Spans:
         self._longest = SpanLimits().max_span_attribute_length
         self.headers, self.latest = self._contexts.headers, self._contexts.latest
         self._waiting: list[Begun] = []
-        self._timer: asyncio.Handle | None = None
-        self._soon = False
         self._agent, self._model, self._written = agent, model, written
         self._open: dict[str, _Open] = {}
         meter = telemetry.meter
@@ -94,26 +89,16 @@ class Spans:
         self._task = meter.create_histogram("kaos.task.duration", "ms", "duration of a task")
 
     def __call__(self, events: Sequence[Event]) -> None:
+        idle = not self._waiting
         for event in events:
             begun = self._contexts.begin(event)
             if begun is not None:
                 self._waiting.append(begun)
-        if not self._waiting:
-            return
-        if len(self._waiting) >= MOST_WAITING:
-            if not self._soon:
-                self._later(asyncio.get_running_loop().call_soon(self.make), soon=True)
-        elif self._timer is None:
-            self._later(asyncio.get_running_loop().call_later(WAIT_SECONDS, self.make), soon=False)
-
-    def _later(self, timer: asyncio.Handle | None, *, soon: bool) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._soon = timer, soon
+        if idle and self._waiting:
+            asyncio.get_running_loop().call_soon(self.make)
 
     def make(self) -> None:
         """Make the spans of the events that wait for it, and count them."""
-        self._later(None, soon=False)
         waiting, self._waiting = self._waiting, []
         for begun in waiting:
             self._fold(begun)
