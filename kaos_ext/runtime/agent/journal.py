@@ -19,6 +19,7 @@ from kaos_ext.loop import Ledger, ledger
 from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.events import LOOP_RUN, Event, EventType
 from kaos_ext.model.values import changed
+from kaos_ext.runtime.agent.jsontext import encoded
 from kaos_ext.runtime.agent.records import SCHEMA, Records, event_of, sessions_begun
 from kaos_ext.runtime.agent.retention import Retention, Trimming
 from kaos_ext.runtime.secrets import Redactor
@@ -32,7 +33,6 @@ LOCK_POLL_SECONDS = 0.1
 STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 LEDGER = "ledger"
-_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class Journal(Records):
@@ -215,10 +215,7 @@ class Journal(Records):
         }
 
     def _json(self, value: Any) -> str:
-        text = _ENCODER.encode(self._redactor.value(value))
-        if not text.isascii():
-            text.encode()  # SQLite would find it out, but not of which event.
-        return text
+        return encoded(self._redactor.value(value)).decode()
 
     def _tidy(self, appended: int) -> None:
         self._since_checkpoint += appended

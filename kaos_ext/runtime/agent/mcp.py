@@ -17,6 +17,7 @@ from yarl import URL
 
 from kaos_ext import __version__
 from kaos_ext.runtime import trace
+from kaos_ext.runtime.agent.jsontext import decoded, sendable
 from kaos_ext.runtime.agent.tools import Tool, ToolError
 from kaos_ext.runtime.agent.wire import BrokenOff, TooLate, Wire
 
@@ -89,7 +90,7 @@ class McpServer:
         if named:
             headers["MCP-Name"] = named
         try:
-            answered = await self._wire.post(self._at, json.dumps(body).encode(), headers, seconds=seconds)
+            answered = await self._wire.post(self._at, sendable(body), headers, seconds=seconds)
         except TooLate as error:
             raise ToolError(f"MCP server {self.name} took longer than {seconds:g} s", uncertain=True) from error
         except BrokenOff as error:
@@ -198,11 +199,10 @@ def _text(result: Mapping[str, Any]) -> str:
 
 def _reply(body: bytes) -> dict[str, Any] | None:
     """The JSON-RPC reply in a body that is JSON or server-sent events; None when there is none."""
-    text = body.decode("utf-8", "replace")
-    lines = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")] or [text]
+    lines = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")] or [body]
     for line in reversed(lines):
         try:
-            value = json.loads(line)
+            value = decoded(line)
         except ValueError:
             continue
         if isinstance(value, dict) and ("result" in value or "error" in value):

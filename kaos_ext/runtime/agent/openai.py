@@ -14,6 +14,7 @@ from yarl import URL
 
 from kaos_ext.loop import Message
 from kaos_ext.runtime import trace
+from kaos_ext.runtime.agent.jsontext import decoded, sendable
 from kaos_ext.runtime.agent.model import Answer, Call, ModelError, OnText, Question, call_of, calls_in_text, numbered
 from kaos_ext.runtime.agent.settings import ToolCallMode
 from kaos_ext.runtime.agent.tools import Tool
@@ -60,14 +61,14 @@ class OpenAIModel:
         raw = await self._answered(body)
         # Nothing about an answer is taken for granted: every other shape is one error, with what came.
         try:
-            reply = json.loads(raw)
+            reply = decoded(raw)
             message = reply["choices"][0]["message"]
             return self._answer(_content(message.get("content")), _native_calls(message.get("tool_calls")), reply)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(f"the model's answer is no chat completion: {_beginning(raw)}", billed=True) from error
 
     async def _answered(self, body: Mapping[str, Any]) -> bytes:
-        sent, headers = json.dumps(body).encode(), {**HEADERS, **trace.headers()}
+        sent, headers = sendable(body), {**HEADERS, **trace.headers()}
         try:
             answered = await self._wire.post(self._at, sent, headers, seconds=SILENCE_SECONDS)
         except BrokenOff as error:
