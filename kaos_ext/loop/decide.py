@@ -83,13 +83,13 @@ def decide(state: RunState, now: float) -> tuple[Action, ...]:
 
 
 def _within(state: RunState, now: float) -> tuple[Action, ...]:
-    lost = tuple(call for call in state.pending if call.interrupted and not call.repeatable)
+    lost = [call for call in state.pending if call.interrupted and not call.repeatable]
     if lost:
         return (Record(tuple(records.unknown(state, call) for call in lost)),)
     held = () if state.forced else _suspension(state, state.suspended)
     if held:
         return held
-    declined = tuple(call for call in state.pending if call.declined)
+    declined = [call for call in state.pending if call.declined]
     if declined:
         return (Record(tuple(records.declined(state, call) for call in declined)),)
     asking = tuple(call for call in state.pending if call.asked_at is not None and not call.granted)
@@ -208,7 +208,11 @@ def over(state: RunState) -> bool:
         return True
     if not status.iteration:
         return False
-    return state.spec.repeat is Repeat.ONCE or ended_badly(state) or not state.used_tools
+    if state.spec.repeat is Repeat.ONCE or ended_badly(state):
+        return True
+    # One that a limit of the run cut off needed no tools, perhaps, because it came to nothing: the limit is told first.
+    cut_off = status.last_outcome == Outcome.BUDGET_EXHAUSTED and not status.stop_reason
+    return not state.used_tools and not cut_off
 
 
 def ended_badly(state: RunState) -> bool:

@@ -37,6 +37,16 @@ def test_each_limit_ends_a_task_with_its_reason(limits: dict[str, float], reason
     assert not state.status.open
 
 
+def test_a_task_whose_time_is_up_before_the_model_answers_is_not_taken_for_done() -> None:
+    limits = Limits(max_runtime_seconds=50)
+    world = World(RunSpec("tidy up", "task_1", repeat=Repeat.UNTIL_DONE, limits=limits), Answers(call("look"), "again"))
+    world.run(until=lambda state: state.status.iteration == 2 and state.status.open)
+    world.now += 100
+    state = world.run(until=lambda state: len(world.log) > 500)
+    assert loop.over(state) and state.exhausted == "max_runtime_seconds"
+    assert world.types()[-2:] == [EventType.ITERATION_FINISHED, EventType.BUDGET_EXHAUSTED]
+
+
 def test_tool_calls_are_checked_before_each_call_not_only_between_iterations() -> None:
     world, state = run(Answers(call("look")), max_steps=20, max_tool_calls=4)
     assert len(world.calls) == 4 and state.exhausted == "max_tool_calls"

@@ -39,6 +39,8 @@ class OpenAIModel:
         self._wire = Wire()
         self._model = model
         self._mode = mode
+        self._told: tuple[Sequence[Tool], list[dict[str, Any]]] = ((), [])
+        """The tools that were declared last, which are the same for many questions, and how."""
 
     async def ask(self, question: Question, on_text: OnText | None = None) -> Answer:
         body = self._body(question)
@@ -54,7 +56,9 @@ class OpenAIModel:
             return {"model": self._model, "messages": _in_strings(question.messages, question.tools)}
         body: dict[str, Any] = {"model": self._model, "messages": [_native(message) for message in question.messages]}
         if question.tools:
-            body["tools"] = [_declared(tool) for tool in question.tools]
+            if self._told[0] is not question.tools:
+                self._told = (question.tools, [_declared(tool) for tool in question.tools])
+            body["tools"] = self._told[1]
         return body
 
     async def _whole(self, body: Mapping[str, Any]) -> Answer:

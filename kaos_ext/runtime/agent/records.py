@@ -13,7 +13,12 @@ from typing import Any, cast
 from kaos_ext.model.events import ITERATION_ENDS, KAOS_TYPES, LOOP_RUN, Event, EventType, Outcome
 from kaos_ext.store import Log, Row, Schema, follow
 
-DENSE = frozenset({EventType.MODEL_REQUEST, EventType.MODEL_RESPONSE, EventType.USER_MESSAGE, EventType.AGENT_RESPONSE})
+DENSE = frozenset(
+    {
+        EventType.MODEL_REQUEST, EventType.MODEL_RESPONSE, EventType.USER_MESSAGE, EventType.AGENT_RESPONSE,
+        EventType.ITERATION_STARTED, EventType.ITERATION_FINISHED,
+    }
+)  # fmt: skip
 """Types that every step or iteration has: going along the log finds the next of them soon.
 
 They are most of what is written, so they are not in the index of types: each would be one more page to write.

@@ -34,8 +34,11 @@ OnCall = Callable[[int, str], Awaitable[None]]
 def _tell(event: Event) -> None:
     """One line in the process's log for each iteration, and why if it did not end well."""
     outcome, error = event.content["outcome"], event.content.get("error", "")
+    level = logging.WARNING if error else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     told = f"{event.run} iteration {event.iteration}: {outcome} after {event.content['duration_seconds']:.3f} s"
-    log.log(logging.WARNING if error else logging.INFO, "%s", f"{told}: {error}" if error else told)
+    log.log(level, "%s", f"{told}: {error}" if error else told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +145,15 @@ class Run:
 
     async def _bounded(self, work: Awaitable[None]) -> None:
         """Do one step's work, cut off when the iteration's time is up; any failure is the iteration's end."""
-        end = loop.deadline(self.state, self._with.clock())
-        limit = asyncio.timeout(None if end is None else max(0.0, end - self._with.clock()))
+        end, limit = loop.deadline(self.state, self._with.clock()), None
         try:
             if end is None:
                 await work
             else:
-                async with limit:
+                async with asyncio.timeout(max(0.0, end - self._with.clock())) as limit:
                     await work
         except TimeoutError as error:
-            if end is None or not limit.expired():
+            if end is None or limit is None or not limit.expired():
                 self._fail(error)
             else:
                 # A call that was under way is not to be made again for want of an answer.
