@@ -162,7 +162,6 @@ async def bare(model: str, mcp: str, seconds: float) -> None:
 
 
 async def ours(model: str, mcp: str, seconds: float, *, read_only: bool = False) -> None:
-    import aiohttp
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -202,26 +201,25 @@ async def ours(model: str, mcp: str, seconds: float, *, read_only: bool = False)
         spans = Spans(telemetry, "a", "m")
         journal.observers.append(spans)
         trace.use(spans.headers)
-        async with aiohttp.ClientSession() as session:
-            settings = Settings("a", goal="Use the echo tool", model="m")
-            server = Server("echo", mcp)
-            tools = ToolBox([server])
-            stopping = asyncio.Event()
-            talk = OpenAIModel(session, model, "m", ToolCallMode.AUTO)
-            equipment = Equipment(journal, talk, tools, "")
-            service = AgentService(settings, equipment, stopping)
-            loop = asyncio.create_task(service.run_loop())
-            await asyncio.sleep(0.5)
-            before = service.loop_state.totals.iterations
-            wall, cpu = time.perf_counter(), time.process_time()
-            await asyncio.sleep(seconds)
-            done = service.loop_state.totals.iterations - before
-            assert service.loop_state.last_outcome == "Completed", service.loop_state.last_error
-            measured(done, time.perf_counter() - wall, time.process_time() - cpu)
-            stopping.set()
-            await loop
-            await server.close()
-            await talk.close()
+        settings = Settings("a", goal="Use the echo tool", model="m")
+        server = Server("echo", mcp)
+        tools = ToolBox([server])
+        stopping = asyncio.Event()
+        talk = OpenAIModel(model, "m", ToolCallMode.AUTO)
+        equipment = Equipment(journal, talk, tools, "")
+        service = AgentService(settings, equipment, stopping)
+        loop = asyncio.create_task(service.run_loop())
+        await asyncio.sleep(0.5)
+        before = service.loop_state.totals.iterations
+        wall, cpu = time.perf_counter(), time.process_time()
+        await asyncio.sleep(seconds)
+        done = service.loop_state.totals.iterations - before
+        assert service.loop_state.last_outcome == "Completed", service.loop_state.last_error
+        measured(done, time.perf_counter() - wall, time.process_time() - cpu)
+        stopping.set()
+        await loop
+        await server.close()
+        await talk.close()
         journal.close()
         spans.make()
         telemetry.close()

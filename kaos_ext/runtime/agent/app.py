@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
-
 from kaos_ext.model import podenv
 from kaos_ext.model.errors import KaosError, UsageError
 from kaos_ext.runtime import trace
@@ -33,7 +31,7 @@ LOG_FILE = "events.db"
 log = logging.getLogger(__name__)
 
 
-MakeModel = Callable[[Settings, aiohttp.ClientSession], Model]
+MakeModel = Callable[[Settings], Model]
 
 
 async def run(
@@ -87,35 +85,34 @@ async def _telemetry(export: Export | None, settings: Settings, journal: Journal
 
 
 async def _work(shell: Shell, surface: Surface, settings: Settings, journal: Journal, make_model: MakeModel) -> None:
-    async with aiohttp.ClientSession(trust_env=False) as session:
-        servers = [McpServer(name, url) for name, url in settings.mcp_servers]
-        model = make_model(settings, session)
-        equipment = Equipment(journal, model, ToolBox(servers), settings.instructions)
-        equipment = replace(equipment, price=settings.budget.price(settings.model))
-        service = AgentService(settings, equipment, shell.stopping)
-        service.resume_tasks()
-        background = []
-        if settings.control_file is not None:
-            background.append(asyncio.create_task(service.control.follow(settings.control_file)))
-        if journal.forget_seconds:
-            background.append(asyncio.create_task(_forget(shell, journal)))
-        if settings.goal:
-            background.append(asyncio.create_task(_loop(shell, service)))
-        reporter = Reporter(service, session, shell.stopping) if settings.reports_status else None
-        if reporter is not None:
-            background.append(asyncio.create_task(reporter.run()))
-        surface.up(service)
-        shell.ready()
-        await shell.stopping.wait()
-        await asyncio.gather(service.finish(GRACE_SECONDS), _finish(background, GRACE_SECONDS))
-        if reporter is not None:
-            await reporter.last()
-        # Requests under way use the journal: they end before it closes.
-        await shell.close()
-        for server in servers:
-            await server.close()
-        if isinstance(model, Closes):
-            await model.close()
+    servers = [McpServer(name, url) for name, url in settings.mcp_servers]
+    model = make_model(settings)
+    equipment = Equipment(journal, model, ToolBox(servers), settings.instructions)
+    equipment = replace(equipment, price=settings.budget.price(settings.model))
+    service = AgentService(settings, equipment, shell.stopping)
+    service.resume_tasks()
+    background = []
+    if settings.control_file is not None:
+        background.append(asyncio.create_task(service.control.follow(settings.control_file)))
+    if journal.forget_seconds:
+        background.append(asyncio.create_task(_forget(shell, journal)))
+    if settings.goal:
+        background.append(asyncio.create_task(_loop(shell, service)))
+    reporter = Reporter(service, shell.stopping) if settings.reports_status else None
+    if reporter is not None:
+        background.append(asyncio.create_task(reporter.run()))
+    surface.up(service)
+    shell.ready()
+    await shell.stopping.wait()
+    await asyncio.gather(service.finish(GRACE_SECONDS), _finish(background, GRACE_SECONDS))
+    if reporter is not None:
+        await reporter.last()
+    # Requests under way use the journal: they end before it closes.
+    await shell.close()
+    for server in servers:
+        await server.close()
+    if isinstance(model, Closes):
+        await model.close()
 
 
 async def _forget(shell: Shell, journal: Journal) -> None:
@@ -157,14 +154,14 @@ class _NoModel:
         raise ModelError(f"no model is configured: {podenv.MODEL_API_URL} is not set")
 
 
-def model_of(settings: Settings, session: aiohttp.ClientSession) -> Model:
+def model_of(settings: Settings) -> Model:
     if settings.mocks is not None:
         return MockModel(settings.mocks)
     if not settings.model_url:
         return _NoModel()
     from kaos_ext.runtime.agent.openai import OpenAIModel
 
-    return OpenAIModel(session, settings.model_url, settings.model, settings.tool_call_mode)
+    return OpenAIModel(settings.model_url, settings.model, settings.tool_call_mode)
 
 
 def serve(env: Mapping[str, str], *, make_model: MakeModel | None = None) -> int:

@@ -21,12 +21,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from kaos_ext.loop import Message, estimated_tokens
 from kaos_ext.model import podenv
 from kaos_ext.runtime.agent import app
-from kaos_ext.runtime.agent.model import Answer, Call, Model, ModelError, OnText, Question
+from kaos_ext.runtime.agent.model import Answer, Call, Closes, Model, ModelError, OnText, Question
 from kaos_ext.runtime.agent.settings import Settings
 
 __all__ = ["Context", "Function", "FunctionModel", "ModelError", "ToolFailed", "serve"]
@@ -205,6 +203,10 @@ class FunctionModel:
                 if not work.task.done():
                     return
 
+    async def close(self) -> None:
+        if isinstance(self._model, Closes):
+            await self._model.close()
+
     def _end(self, run: str) -> None:
         work = self._open.pop(run, None)
         if work is not None:
@@ -267,7 +269,7 @@ def serve(agent: Any, *, name: str | None = None, env: Mapping[str, str] | None 
     if name is not None:
         given.setdefault(podenv.AGENT_NAME, name)
 
-    def make(settings: Settings, session: aiohttp.ClientSession) -> Model:
-        return FunctionModel(function, settings, app.model_of(settings, session))
+    def make(settings: Settings) -> Model:
+        return FunctionModel(function, settings, app.model_of(settings))
 
     return app.serve(given, make_model=make)

@@ -31,12 +31,13 @@ The result comes back as the next message. Answer in plain text when you need no
 
 
 class OpenAIModel:
-    def __init__(self, session: aiohttp.ClientSession, url: str, model: str, mode: ToolCallMode) -> None:
+    def __init__(self, url: str, model: str, mode: ToolCallMode) -> None:
         base = url.rstrip("/")
         self._url = f"{base if base.endswith('/v1') else base + '/v1'}/chat/completions"
         self._at = URL(self._url)
-        self._session = session
         self._wire = Wire()
+        self._session: aiohttp.ClientSession | None = None
+        """For answers that are read as they come; most agents never ask for one."""
         self._model = model
         self._mode = mode
         self._told: tuple[Sequence[Tool], list[dict[str, Any]]] = ((), [])
@@ -88,6 +89,8 @@ class OpenAIModel:
 
     async def close(self) -> None:
         self._wire.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def _streamed(self, body: Mapping[str, Any], on_text: OnText) -> Answer:
         text: list[str] = []
@@ -116,6 +119,8 @@ class OpenAIModel:
         return Answer(text, found, usage, str(reply.get("model") or self._model))
 
     def _post(self, body: Mapping[str, Any]) -> _Post:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(trust_env=False)
         return _Post(self._session, self._url, body)
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+from yarl import URL
 
 from kaos_ext.model import names
 from kaos_ext.model.budget import Amounts, Scope
@@ -29,6 +29,7 @@ from kaos_ext.model.errors import KaosError
 from kaos_ext.model.events import LOOP_RUN
 from kaos_ext.model.loop_state import LoopPhase
 from kaos_ext.runtime.agent.service import AgentService
+from kaos_ext.runtime.agent.wire import Wire
 from kaos_ext.runtime.secrets import Redactor
 
 EVERY_SECONDS = 5.0
@@ -129,14 +130,14 @@ class Pace:
 
 
 class Reporter:
-    def __init__(self, service: AgentService, session: aiohttp.ClientSession, stopping: asyncio.Event) -> None:
-        self._service, self._session, self._stopping = service, session, stopping
+    def __init__(self, service: AgentService, stopping: asyncio.Event) -> None:
+        self._service, self._stopping = service, stopping
         self._redactor = Redactor(service.settings.secrets)
         self._turned: dict[str, tuple[str, str]] = {}
         """Status and time of the last turn of each condition."""
         self._server = ""
         self._token: Path | str = ""
-        self._ssl: ssl.SSLContext | None = None
+        self._wire = Wire()
         self._trouble = ""
 
     async def run(self) -> None:
@@ -187,6 +188,7 @@ class Reporter:
         """How the agent stands at its end."""
         if self._server:
             await self._report(LAST_SECONDS)
+        self._wire.close()
 
     def _mark(self) -> str:
         """What is worth a report at once when it changes: running and waiting take turns all the time."""
@@ -201,7 +203,7 @@ class Reporter:
                 if not self._turned:
                     await self._recall()
                 await self._request("PATCH", self._status())
-        except (KaosError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (KaosError, TimeoutError, OSError, ValueError) as error:
             if str(error) != self._trouble:
                 log.warning("status.loop is not taken: %s", error or type(error).__name__)
             self._trouble = str(error)
@@ -244,19 +246,16 @@ class Reporter:
         path = f"/apis/{names.API_VERSION}/namespaces/{settings.namespace}/agents/{settings.name}/status"
         token = self._token.read_text().strip() if isinstance(self._token, Path) else self._token
         headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
-        params: dict[str, str] = {}
+        url = URL(self._server + path)
         if body is not None:
             headers["Content-Type"] = "application/apply-patch+yaml"
-            params = {"fieldManager": MANAGER, "force": "true"}
-        data = None if body is None else json.dumps(body)
-        async with self._session.request(
-            method, self._server + path, params=params, data=data, headers=headers, ssl=self._ssl or True
-        ) as response:
-            text = await response.text()
-            if response.status >= 300:
-                raise KaosError(f"HTTP {response.status} {text[:300]}")
-            value: dict[str, Any] = json.loads(text)
-            return value
+            url = url.with_query(fieldManager=MANAGER, force="true")
+        data = b"" if body is None else json.dumps(body).encode()
+        answered = await self._wire.send(method, url, data, headers, seconds=PATIENCE_SECONDS)
+        if answered.status >= 300:
+            raise KaosError(f"HTTP {answered.status} {answered.body[:300].decode('utf-8', 'replace')}")
+        value: dict[str, Any] = json.loads(answered.body)
+        return value
 
     def _connect(self) -> None:
         from kaos_ext.kube.kubeconfig import endpoint
@@ -267,7 +266,7 @@ class Reporter:
         if found.server.startswith("https"):
             # asyncio has each TLS connection read into 256 KiB, which would be the largest thing an agent holds.
             sslproto.SSLProtocol.max_size = TLS_BYTES
-            self._ssl = ssl.create_default_context(cadata=found.authority or None)
+            self._wire = Wire(ssl.create_default_context(cadata=found.authority or None))
 
 
 def _round(amounts: Amounts) -> dict[str, float]:
