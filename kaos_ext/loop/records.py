@@ -17,6 +17,8 @@ from kaos_ext.model.events import Event, EventType, Outcome, timestamp
 from kaos_ext.model.values import changed
 
 RESULT_CHARACTERS = 2000
+NO_ROOM_SECONDS = 5.0
+"""The pause after an iteration whose budget had no room for its first question: the next one will have none either."""
 UNKNOWN = (
     "The call was made but its outcome is unknown (the connection or the process was lost before the answer). "
     "It may have taken effect; it was not repeated. Check before doing it again."
@@ -74,9 +76,11 @@ def cut(state: RunState, now: float, refused: Refusal | None = None) -> tuple[Ev
     """The records of an iteration that a limit ended."""
     text = state.turns[-1].text[:RESULT_CHARACTERS] if state.turns else ""
     events = _given_up(state)
-    more = {"result": text}
+    more: dict[str, Any] = {"result": text}
     if refused is not None:
         more["reason"] = refused.reason
+        if not state.steps:
+            more["retry_after_seconds"] = NO_ROOM_SECONDS
         # What holds the whole loop is told between iterations, with when it goes on.
         if refused.scope is Scope.ITERATION or state.spec.repeat is not Repeat.FOREVER:
             events.append(exhausted(state, refused))

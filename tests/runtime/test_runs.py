@@ -11,6 +11,7 @@ import pytest
 
 from kaos_ext import loop
 from kaos_ext.loop import Limits, Repeat, RunSpec, RunState
+from kaos_ext.model.budget import Budget
 from kaos_ext.model.events import Event, EventType, Outcome
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.journal import Journal
@@ -87,6 +88,37 @@ async def drive(journal: Journal, model: Model, *servers: Bench, repeat: Repeat 
 
 def kinds(journal: Journal) -> list[str]:
     return [str(event.type) for event in journal.of_run("r")]
+
+
+async def test_a_loop_without_a_pause_leaves_room_for_others(journal: Full) -> None:
+    stopping = asyncio.Event()
+    run = Run(loop.begin(RunSpec("go", "r", "s", Repeat.FOREVER)), Equipment(journal, Script(DONE), ToolBox([]), ""))
+    work = asyncio.create_task(run.drive(Control(stopping)))
+    turns = 0
+    while run.state.status.totals.iterations < 20:
+        await asyncio.sleep(0)
+        turns += 1
+    stopping.set()
+    await work
+    assert turns >= 20
+
+
+async def test_an_iteration_without_room_for_its_first_question_is_not_begun_again_at_once(journal: Full) -> None:
+    budget = Budget.from_json({"perIteration": {"modelCalls": 0}})
+    stopping = asyncio.Event()
+    spec = RunSpec("go", "r", "s", Repeat.FOREVER, budget=budget)
+    run = Run(loop.begin(spec), Equipment(journal, Script(DONE), ToolBox([]), ""))
+    work = asyncio.create_task(run.drive(Control(stopping)))
+    async with asyncio.timeout(10):
+        while kinds(journal).count("iteration_finished") < 1:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert kinds(journal).count("iteration_started") == 1
+    assert loop.due_at(run.state) > run.state.ended_at + 1
+    assert run.state.status.last_outcome == Outcome.BUDGET_EXHAUSTED
+    stopping.set()
+    await work
 
 
 async def test_tool_calls_of_one_step_run_side_by_side(journal: Full) -> None:

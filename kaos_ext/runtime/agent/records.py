@@ -199,7 +199,7 @@ def _newest_or_oldest(
 ) -> tuple[str, list[Any]]:
     """The condition for the first or last rows of some types: so many of each by its index, of which a page is made.
 
-    However rare a type is, nothing is read but what is shown.
+    However rare a type is, nothing is read but what is shown, and what lies between for those that are never rare.
     """
     bounds, order = f" AND {places}" if places else "", " DESC" if newest else ""
     # Only names of this module and a number are in the text.

@@ -69,6 +69,8 @@ class Run:
         self._history = history
         self._on_text = on_text
         self._on_call = on_call
+        self._waited = True
+        """The event loop had a turn in the last iteration."""
 
     def record(self, *events: Event, sync: bool = False) -> None:
         self._fold(self._with.journal.record(events, sync=sync))
@@ -86,6 +88,10 @@ class Run:
     async def drive(self, control: Control) -> RunState:
         """Work until the run is over or the process is to stop; the current action is always finished first."""
         while not control.stopping.is_set():
+            if not self.state.status.open:
+                if not self._waited:
+                    await asyncio.sleep(0)  # An iteration that asked nobody must leave room for requests as well.
+                self._waited = False
             self.state = self._wished(control)
             try:
                 if control.request and control.request != self.state.last_request:
@@ -188,6 +194,7 @@ class Run:
         spec, status = self.state.spec, self.state.status
         made = status.totals.model_calls
         question = Question(messages, tools, made, spec.run, status.iteration, step, self._room)
+        self._waited = True
         answer = await self._with.model.ask(question, self._on_text)
         content = answer.to_json()
         if self._with.price is not None:

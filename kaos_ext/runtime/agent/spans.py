@@ -21,13 +21,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
+from kaos_ext import __version__
 from kaos_ext.model.events import ITERATION_ENDS, LOOP_RUN, Event, EventType
 from kaos_ext.runtime.agent import conventions as names
 from kaos_ext.runtime.agent.contexts import TASK_ENDS, TOOL_ENDS, Begun, Contexts, Trace
-from kaos_ext.runtime.telemetry import Telemetry
+from kaos_ext.runtime.telemetry import NAME, SCHEMA_URL, Telemetry
 
+SCOPE = InstrumentationScope(NAME, __version__, SCHEMA_URL)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
@@ -250,11 +253,10 @@ class Spans:
                 tracer.resource,
                 self._limited(span.attributes),
                 kind=span.kind,
-                instrumentation_info=tracer.instrumentation_info,
                 status=_ERROR if error else _UNSET,
                 start_time=_nanoseconds(span.began),
                 end_time=_nanoseconds(event.time),
-                instrumentation_scope=tracer._instrumentation_scope,
+                instrumentation_scope=SCOPE,
             )
         )
 
