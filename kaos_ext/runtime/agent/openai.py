@@ -1,4 +1,4 @@
-"""The OpenAI-compatible chat completions wire, over aiohttp."""
+"""The OpenAI-compatible chat completions wire: whole answers over `wire`, streamed ones over aiohttp."""
 
 from __future__ import annotations
 
