@@ -17,6 +17,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 SERVICE_TOKEN = "KAOS_SERVICE_TOKEN"
 ALLOWED_HOSTS = "KAOS_ALLOWED_HOSTS"
@@ -110,6 +111,7 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0] if host.count(":") == 1 else host
 
 
+@lru_cache(256)
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(name.partition("%")[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -92,6 +94,37 @@ def test_it_is_healthy_and_ready_and_refuses_strangers(server: Running) -> None:
     assert server.get("/mcp", Accept="text/event-stream").status == 405, "no stream is held open for nothing"
     assert server.get("/mcp", Host="evil.example.com").status == 421
     assert server.get("/mcp", Origin="http://evil.example.com").status == 403
+
+
+ASK = """
+import encodings.idna, http.client, json, os, sys
+os.setuid(int(sys.argv[2]))
+connection = http.client.HTTPConnection(sys.argv[1], timeout=20)
+found = []
+for headers in ({}, {}, {"X-Forwarded-For": "203.0.113.9"}):
+    connection.request("GET", "/mcp", headers={"Accept": "*/*", **headers})
+    answer = connection.getresponse()
+    answer.read()
+    found.append(answer.status)
+print(json.dumps(found))
+"""
+
+
+def statuses(server: Running, uid: int) -> list[int]:
+    """What this user is answered over one connection: twice, and where it says that it comes from elsewhere."""
+    command = [sys.executable, "-c", ASK, server.url.removeprefix("http://"), str(uid)]
+    found: list[int] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    return found
+
+
+def test_only_its_own_user_is_served_whatever_a_request_says_of_where_it_comes_from(processes: Processes) -> None:
+    me = os.getuid()
+    server = processes.start("mcp", environment(MCP_TOOLS_STRING=SOURCE))
+    assert statuses(server, me) == [406] * 3, "406 is for who may ask"
+    # Only root can be somebody else; anybody else is at least who they are.
+    assert statuses(server, 4242 if me == 0 else me) == ([403] if me == 0 else [406]) * 3
+    with_token = processes.start("mcp", environment(MCP_TOOLS_STRING=SOURCE, KAOS_SERVICE_TOKEN="s3cret"))
+    assert statuses(with_token, me) == [406] * 3, "on this machine its user needs no token"
 
 
 @pytest.mark.parametrize(
