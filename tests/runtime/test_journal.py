@@ -301,3 +301,23 @@ async def test_what_is_held_when_the_journal_closes_on_a_full_disk_is_given_up(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not caplog.records, "nothing is tried on a closed log"
+
+
+async def test_what_was_spent_is_added_up_when_there_is_time_and_is_right_whenever_it_is_asked_for(log: Log) -> None:
+    journal = Journal(log)
+    asked = Event(EventType.MODEL_REQUEST, {"reserved": {"tokens": 1}}, session="s1", run=LOOP_RUN, iteration=1)
+    for count in range(1, 3 * writing.MOST_UNBOOKED):
+        journal.record([asked])
+        if count % 7 == 0:
+            assert journal.ledger.life.model_calls == count
+        if count % 10 == 0:
+            await asyncio.sleep(0)
+            assert len(journal._unbooked) < writing.FEW_UNBOOKED
+    assert journal.ledger.life.model_calls == 3 * writing.MOST_UNBOOKED - 1
+
+
+def test_without_an_event_loop_no_more_than_a_few_events_wait_to_be_added_up(log: Log) -> None:
+    journal = Journal(log)
+    for n in range(3 * writing.MOST_UNBOOKED):
+        journal.record([said(str(n))])
+        assert len(journal._unbooked) < writing.MOST_UNBOOKED

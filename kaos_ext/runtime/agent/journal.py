@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from kaos_ext.store import DamagedError, LockedError, Log, StoreError, Sync
 from kaos_ext.store.salvage import Salvaged, mark, salvage
 
 CHECKPOINT_EVERY = 1_000
-MOST_UNBOOKED = 64
-"""Events whose spending is added up together, when nobody asks before; they are kept in memory so long."""
+FEW_UNBOOKED, MOST_UNBOOKED = 8, 64
+"""So many events are added to what was spent when the event loop next has nothing better to do, or else at once."""
 LOCK_POLL_SECONDS = 0.1
 STORE_TROUBLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Journal(Records):
     _ledger: Ledger
     _unbooked: list[Event]
     """Events that are not in the ledger yet."""
+    _booking: bool
+    """It is seen to that they will be."""
 
     def __init__(
         self,
@@ -169,6 +172,8 @@ class Journal(Records):
         self._unbooked += events
         if len(self._unbooked) >= MOST_UNBOOKED:
             self._book()
+        elif len(self._unbooked) >= FEW_UNBOOKED and not self._booking:
+            self._book_soon()
         for observer in self.observers:
             observer(events)
 
@@ -181,9 +186,15 @@ class Journal(Records):
 
     @ledger.setter
     def ledger(self, known: Ledger) -> None:
-        self._ledger, self._unbooked = known, []
+        self._ledger, self._unbooked, self._booking = known, [], False
+
+    def _book_soon(self) -> None:
+        with suppress(RuntimeError):  # Without an event loop nobody waits for anything.
+            asyncio.get_running_loop().call_soon(self._book)
+            self._booking = True
 
     def _book(self) -> None:
+        self._booking = False
         self._ledger, self._unbooked = ledger.fold(self._ledger, *self._unbooked), []
 
     def _spending(self) -> Ledger:
