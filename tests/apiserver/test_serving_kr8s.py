@@ -9,7 +9,7 @@ from pathlib import Path
 import kr8s.asyncio
 from kr8s.asyncio.objects import ConfigMap
 
-from tests.apiserver.conftest import Running
+from tests.apiserver.conftest import Running, until
 
 
 async def test_kr8s_creates_applies_watches_patches_and_deletes(running: Running, tmp_path: Path) -> None:
@@ -32,8 +32,7 @@ async def test_kr8s_creates_applies_watches_patches_and_deletes(running: Running
 
     watching = asyncio.create_task(watch())
     async with asyncio.timeout(20):
-        while not seen:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: seen)
         await made.patch({"data": {"k": "2"}})
         await made.refresh()
         assert made.raw["data"] == {"k": "2"}

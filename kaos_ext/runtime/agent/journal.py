@@ -42,8 +42,6 @@ class Journal(Records):
     _ledger: Ledger
     _unbooked: list[Event]
     """Events that are not in the ledger yet."""
-    _booking: bool
-    """It is seen to that they will be."""
 
     def __init__(
         self,
@@ -169,11 +167,13 @@ class Journal(Records):
             if event.session:
                 self._sessions.add(event.session)
                 self._trimming.happened(event.session)
+        before = len(self._unbooked)
         self._unbooked += events
         if len(self._unbooked) >= MOST_UNBOOKED:
             self._book()
-        elif len(self._unbooked) >= FEW_UNBOOKED and not self._booking:
-            self._book_soon()
+        elif before < FEW_UNBOOKED <= len(self._unbooked):
+            with suppress(RuntimeError):  # Without an event loop nobody waits for anything.
+                asyncio.get_running_loop().call_soon(self._book)
         for observer in self.observers:
             observer(events)
 
@@ -186,15 +186,9 @@ class Journal(Records):
 
     @ledger.setter
     def ledger(self, known: Ledger) -> None:
-        self._ledger, self._unbooked, self._booking = known, [], False
-
-    def _book_soon(self) -> None:
-        with suppress(RuntimeError):  # Without an event loop nobody waits for anything.
-            asyncio.get_running_loop().call_soon(self._book)
-            self._booking = True
+        self._ledger, self._unbooked = known, []
 
     def _book(self) -> None:
-        self._booking = False
         self._ledger, self._unbooked = ledger.fold(self._ledger, *self._unbooked), []
 
     def _spending(self) -> Ledger:

@@ -29,8 +29,6 @@ from kaos_ext.runtime.secrets import Redactor, values_from_secrets
 
 GRACE_SECONDS = 20
 MCP_PATH = "/mcp"
-PEER = "kaos.peer"
-"""Where a request's scope has the `Peer` of its connection."""
 log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
@@ -151,35 +149,12 @@ def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
     return now
 
 
-class Peer:
-    """The other end of one connection: whose it is stays the same, so the kernel is asked until it has said it."""
-
-    def __init__(self, peer: tuple[str, int], own: tuple[str, int]) -> None:
-        self._ends = peer, own
-        self._uid: int | None = None
-
-    def uid(self) -> int | None:
-        if self._uid is None:
-            self._uid = peer_uid(*self._ends)
-        return self._uid
-
-
 async def run(app: Checked, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished."""
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Connection(HttpToolsProtocol):  # type: ignore[misc]
-        app_state: dict[str, Any]
-
-        def connection_made(self, transport: asyncio.Transport) -> None:
-            super().connection_made(transport)
-            if self.client and self.server and self.server[1] is not None:
-                self.app_state = {**self.app_state, PEER: Peer(self.client, (self.server[0], self.server[1]))}
 
     config = uvicorn.Config(
         app,
-        http=Connection,
         proxy_headers=False,  # Nobody may say of himself where he comes from.
         log_level="warning",
         access_log=False,
@@ -238,16 +213,13 @@ def _caller(scope: Scope) -> Caller:
     for key, value in scope["headers"]:
         headers.setdefault(key.lower(), value.decode("latin-1"))
     peer, own = scope.get("client"), scope.get("server")
-    known: Peer | None = (scope.get("state") or {}).get(PEER)
-    if known is None and peer and own:
-        known = Peer((peer[0], peer[1]), (own[0], own[1]))
     return Caller(
         path=scope["path"],
         host=headers.get(b"host", ""),
         origin=headers.get(b"origin", ""),
         authorization=headers.get(b"authorization", "") or headers.get(b"x-agent-authorization", ""),
         peer=peer[0] if peer else "",
-        uid=known.uid if known is not None else lambda: None,
+        uid=lambda: peer_uid((peer[0], peer[1]), (own[0], own[1])) if peer and own else None,
     )
 
 

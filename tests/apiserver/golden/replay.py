@@ -13,10 +13,10 @@ import json
 import re
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -28,6 +28,17 @@ CHOSEN = frozenset({"resourceVersion", "uid", "continue", "token"})
 _ANSWER_SECONDS, _SETTLED_SECONDS, _AGAIN_SECONDS = 6.0, 2.0, 0.02
 _SETTLES = re.compile(r"crd|dep status|orphan|collected|cr openapi|terminating|clu defaulted")
 """Records that look at what a server does by itself after an answer: they are asked again until it has done it."""
+
+
+T = TypeVar("T")
+
+
+async def _patiently(look: Callable[[], Awaitable[T]], right: Callable[[T], bool]) -> T:
+    """What is seen as soon as it is right, or at the deadline."""
+    deadline = asyncio.get_running_loop().time() + _SETTLED_SECONDS
+    while not right(seen := await look()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_AGAIN_SECONDS)
+    return seen
 
 
 def records(source: Path = RECORDS) -> list[Object]:
@@ -94,26 +105,26 @@ class Replay:
         """The answer, and what is different in it; of what may take a moment, the first that agrees."""
         takes_a_moment = record["request"]["method"] == "GET" and "events" not in record
         patient = takes_a_moment and _SETTLES.search(record["name"]) is not None
-        deadline = asyncio.get_running_loop().time() + _SETTLED_SECONDS
-        while True:
+
+        async def ask() -> tuple[int, Any, list[str], str]:
             status, answer, warnings = await self._ask(record)
-            miss = _difference(record, status, answer)
-            if not (miss and patient) or asyncio.get_running_loop().time() > deadline:
-                return status, answer, warnings, miss
-            await asyncio.sleep(_AGAIN_SECONDS)
+            return status, answer, warnings, _difference(record, status, answer)
+
+        return await _patiently(ask, lambda asked: not (asked[-1] and patient))
 
     async def _established(self, name: str) -> None:
         """Until a new kind is served."""
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
         headers = {"Authorization": f"Bearer {self.token}"}
-        deadline = asyncio.get_running_loop().time() + _SETTLED_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
+
+        async def conditions() -> list[Object]:
             async with self.session.get(self.url + path, headers=headers, ssl=self.context) as answer:
-                conditions = ((await answer.json()).get("status") or {}).get("conditions") or []
-            # One whose names are taken never is.
-            if any(one["type"] == "Established" or one["status"] == "False" for one in conditions):
-                return
-            await asyncio.sleep(_AGAIN_SECONDS)
+                return list(((await answer.json()).get("status") or {}).get("conditions") or [])
+
+        # One whose names are taken never is.
+        await _patiently(
+            conditions, lambda found: any(one["type"] == "Established" or one["status"] == "False" for one in found)
+        )
 
     async def _ask(self, record: Object) -> tuple[int, Any, list[str]]:
         request = record["request"]
