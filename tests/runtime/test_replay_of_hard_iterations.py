@@ -101,9 +101,9 @@ def answers(*decisions: bool) -> Act:
     left = list(decisions)
 
     def act(service: AgentService) -> None:
-        for _, waiting in service.waiting()[:1]:
+        for _, waiting in service.runs.waiting()[:1]:
             if left:
-                service.answer(waiting.id, granted=left.pop(0), by="ada", reason="because")
+                service.runs.answer(waiting.id, granted=left.pop(0), by="ada", reason="because")
 
     return act
 
@@ -127,13 +127,13 @@ async def test_a_decision_may_come_at_any_moment_of_another_call(tmp_path: Path,
 
     def act(service: AgentService) -> None:
         nonlocal left
-        waiting = [call.id for _, call in service.waiting()]
+        waiting = [call.id for _, call in service.runs.waiting()]
         if waiting == ["c1", "c2"]:
-            service.answer("c1", granted=True, by="ada", reason="")
+            service.runs.answer("c1", granted=True, by="ada", reason="")
         elif waiting == ["c2"]:
             left -= 1
             if left < 0:
-                service.answer("c2", granted=granted, by="ada", reason="")
+                service.runs.answer("c2", granted=granted, by="ada", reason="")
 
     async def work(given: Mapping[str, Any]) -> str:
         for _ in range(4):
@@ -163,7 +163,7 @@ async def test_one_of_two_is_answered_and_the_other_runs_out(tmp_path: Path) -> 
 @pytest.mark.parametrize("granted", [True, False])
 async def test_a_question_outlives_a_kill_and_is_answered_in_the_next_process(tmp_path: Path, granted: bool) -> None:
     life = Life(tmp_path, approvals=ASKING)
-    await life.live(WORK, done=lambda service: service.waiting())
+    await life.live(WORK, done=lambda service: service.runs.waiting())
     assert life.events[-1].type == EventType.LOOP_STOPPED
     await life.live(DONE, act=answers(granted))
     life.same(1)
@@ -181,7 +181,7 @@ async def test_a_pause_while_a_person_is_asked_comes_again(tmp_path: Path) -> No
         elif phase == "paused" and seen == ["held"]:
             service.control.suspend(False)
             seen.append("on")
-        elif len(seen) == 2 and service.waiting() and phase != "paused":
+        elif len(seen) == 2 and service.runs.waiting() and phase != "paused":
             answers(True)(service)
 
     await life.live(WORK, DONE, act=act)
@@ -198,7 +198,7 @@ async def test_an_answer_that_came_while_the_loop_was_paused(tmp_path: Path) -> 
         if phase == "input-required" and not held:
             held.append(True)
             service.control.suspend(True)
-        elif phase == "paused" and service.waiting():
+        elif phase == "paused" and service.runs.waiting():
             answers(True)(service)
         elif phase == "paused":
             service.control.suspend(False)
@@ -410,8 +410,8 @@ class Owner:
             return
         match self._chance.randrange(6):
             case 0 | 1:
-                for run, waiting in service.waiting()[:1]:
-                    service.answer(waiting.id, run=run, granted=self._chance.random() < 0.6, by="o", reason="so")
+                for run, waiting in service.runs.waiting()[:1]:
+                    service.runs.answer(waiting.id, run=run, granted=self._chance.random() < 0.6, by="o", reason="so")
             case 2:
                 service.control.wish(Wish(suspend=True, after_iteration=self._chance.random() < 0.5))
             case 3 | 4:

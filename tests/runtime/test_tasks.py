@@ -361,4 +361,4 @@ async def test_a_task_that_waits_for_a_person_can_be_cancelled_and_is_never_made
         id = await begin(service)
         await until(lambda: service.task(id).state is TaskState.INPUT_REQUIRED)
         assert (await service.cancel(id)).state is TaskState.CANCELED
-        assert not service.waiting() and not anvil.struck
+        assert not service.runs.waiting() and not anvil.struck

@@ -91,7 +91,9 @@ class A2A:
     def _told(self, task: Task, structured: bool) -> dict[str, Any]:
         """A task, and what it waits for if whoever asks can read that."""
         told = rendered(task)
-        waiting = self._service.waiting_of(task.id) if structured and task.state is TaskState.INPUT_REQUIRED else None
+        waiting = (
+            self._service.runs.waiting_of(task.id) if structured and task.state is TaskState.INPUT_REQUIRED else None
+        )
         if waiting:
             told["status"]["message"] = self._redactor.value(hitl.asked(waiting, task.message))
         return told
@@ -127,7 +129,7 @@ class A2A:
             raise RpcError(BAD_PARAMS, f"Task {id} is {task.state}: it takes no message")
         if response is not None:
             try:
-                verdicts = hitl.verdicts(response, self._service.waiting_of(id))
+                verdicts = hitl.verdicts(response, self._service.runs.waiting_of(id))
             except hitl.NotAnAnswer as error:
                 raise RpcError(BAD_PARAMS, str(error)) from error
             return await self._service.decide_task(id, verdicts, by="a2a")

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from kaos_ext.model.errors import NotFoundError
 from kaos_ext.model.loop_state import Waiting
-from kaos_ext.runtime.agent.service import AgentService, ConflictError
+from kaos_ext.runtime.agent.service import AgentService
+from kaos_ext.runtime.agent.underway import ConflictError
 from kaos_ext.runtime.secrets import Redactor
 
 DECISIONS = {"approve": True, "decline": False}
@@ -25,7 +26,10 @@ class ApprovalDesk:
         self._redactor = redactor
 
     async def waiting(self, request: web.Request) -> web.Response:
-        listed = [self._told(run, call, self._service.approval_id(run, call)) for run, call in self._service.waiting()]
+        listed = [
+            self._told(run, call, self._service.runs.approval_id(run, call))
+            for run, call in self._service.runs.waiting()
+        ]
         return web.json_response({"agent": self._service.settings.name, "approvals": listed, "total": len(listed)})
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -38,7 +42,7 @@ class ApprovalDesk:
             return _refused(400, "decision must be approve or decline")
         id = str(body.get("id") or "")
         try:
-            run, call = self._service.answer(
+            run, call = self._service.runs.answer(
                 id,
                 run=str(body.get("run") or ""),
                 granted=DECISIONS[decision],

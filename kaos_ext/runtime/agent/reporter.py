@@ -63,7 +63,7 @@ def conditions(service: AgentService) -> list[Said]:
         message = f"the budget {used} is used up" if used else "there is room in every budget"
         said.append(Said("BudgetExhausted", bool(used), "LimitReached" if used else "WithinBudget", message))
     if settings.approvals.tools:
-        waiting = ", ".join(sorted({call.tool for _, call in service.waiting()}))
+        waiting = ", ".join(sorted({call.tool for _, call in service.runs.waiting()}))
         message = f"waiting for approval of {waiting}" if waiting else "nothing waits for approval"
         said.append(Said("ApprovalRequired", bool(waiting), "ToolCall" if waiting else "NothingWaits", message))
     if settings.goal:
@@ -80,7 +80,7 @@ def conditions(service: AgentService) -> list[Said]:
 def loop_status(service: AgentService) -> dict[str, Any]:
     """`status.loop`."""
     state, ledger, now = service.loop_state, service.journal.ledger, time.time()
-    waiting = ", ".join(sorted({call.tool for _, call in service.waiting()}))
+    waiting = ", ".join(sorted({call.tool for _, call in service.runs.waiting()}))
     status: dict[str, Any] = {
         "state": str(state.phase),
         "iteration": state.iteration,
@@ -195,7 +195,7 @@ class Reporter:
         state = self._service.loop_state
         phase = "active" if state.phase in (LoopPhase.RUNNING, LoopPhase.WAITING) else str(state.phase)
         turns = [(said.type, said.status) for said in conditions(self._service)]
-        return f"{phase} {state.stop_reason} {turns} {len(self._service.waiting())}"
+        return f"{phase} {state.stop_reason} {turns} {len(self._service.runs.waiting())}"
 
     async def _report(self, patience: float) -> bool:
         try:

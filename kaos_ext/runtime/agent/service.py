@@ -20,13 +20,14 @@ from kaos_ext.loop.state import DIGEST_ITERATIONS
 from kaos_ext.model.budget import Scope
 from kaos_ext.model.errors import KaosError, NotFoundError
 from kaos_ext.model.events import LOOP_RUN, Event, EventType, Outcome, timestamp
-from kaos_ext.model.loop_state import LoopState, Waiting
+from kaos_ext.model.loop_state import LoopState
 from kaos_ext.runtime.agent.control import Control
 from kaos_ext.runtime.agent.hitl import Verdict
 from kaos_ext.runtime.agent.model import OnText
 from kaos_ext.runtime.agent.runner import Equipment, OnCall, Run
 from kaos_ext.runtime.agent.settings import Settings
 from kaos_ext.runtime.agent.tasks import Task, TaskState, task_of
+from kaos_ext.runtime.agent.underway import Underway
 from kaos_ext.store import DamagedError, StoreError
 
 LISTED_TASKS = 200
@@ -39,10 +40,6 @@ class RunFailed(KaosError):
     """A chat request or a task could not be answered."""
 
     status = 502
-
-
-class ConflictError(KaosError):
-    """What is asked for does not say which one is meant."""
 
 
 class BudgetSpent(RunFailed):
@@ -65,8 +62,7 @@ class AgentService:
         self._loop: Run | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._canceling: set[str] = set()
-        self._runs: dict[str, tuple[Run, Control]] = {}
-        """Runs under way in this process."""
+        self.runs = Underway()
         self.control = Control(stopping, suspended=settings.suspended)
 
     @property
@@ -102,7 +98,7 @@ class AgentService:
         if wishes and not state.last_request:
             state = replace(state, last_request=str(wishes[0].content.get("id", "")))
         self._loop = run = Run(state, self._with)
-        self._runs[LOOP_RUN] = (run, self.control)
+        self.runs.add(run, self.control)
         due = loop.resumes_at(run.state)
         await self._kept(
             run,
@@ -157,43 +153,9 @@ class AgentService:
         history = self.journal.history(session, self.settings.context_limit)
         run = Run(loop.begin(spec), self._with, history=history, on_text=on_text, on_call=on_call)
         # Somebody waits: it is finished, within the grace of requests, even while the process stops.
-        state = await self._drive(run, Control(asyncio.Event()))
+        state = await self.runs.drive(run, Control(asyncio.Event()))
         _check(state)
         return state
-
-    async def _drive(self, run: Run, control: Control) -> RunState:
-        self._runs[run.state.spec.run] = (run, control)
-        try:
-            return await run.drive(control)
-        finally:
-            del self._runs[run.state.spec.run]
-
-    def waiting(self) -> list[tuple[str, Waiting]]:
-        """The tool calls that wait for a person, with the run each belongs to."""
-        return [(name, call) for name, (run, _) in self._runs.items() for call in run.state.status.approvals]
-
-    def approval_id(self, run: str, call: Waiting) -> str:
-        """Names one question: models give the same id to a call of every iteration, and the answer may come late."""
-        return f"{self._runs[run][0].state.status.iteration}-{call.id}"
-
-    def answer(self, id: str, *, run: str = "", granted: bool, by: str, reason: str) -> tuple[str, Waiting]:
-        """Approve or decline a call that waits; without an id the only one there is."""
-        found = [
-            (name, call)
-            for name, call in self.waiting()
-            if id in ("", call.id, self.approval_id(name, call)) and run in ("", name)
-        ]
-        if not found:
-            raise NotFoundError(f"no tool call {id} waits for approval" if id else "no tool call waits for approval")
-        if len(found) > 1:
-            listed = ", ".join(f"{name}/{call.id} ({call.tool})" for name, call in found)
-            raise ConflictError(f"several tool calls wait: {listed}", hint="name the call, and its run")
-        name, waiting = found[0]
-        driven, control = self._runs[name]
-        call = next(call for call in driven.state.pending if call.id == waiting.id)
-        driven.answer(call, granted=granted, content={"by": by, "reason": reason})
-        control.wake()
-        return name, waiting
 
     async def submit(
         self,
@@ -218,22 +180,18 @@ class AgentService:
             await self._settled(id, work)
         return self.task(id)
 
-    def waiting_of(self, run: str) -> dict[str, Waiting]:
-        """The calls of one run that wait for a person, by the ids they are decided by."""
-        return {self.approval_id(name, call): call for name, call in self.waiting() if name == run}
-
     async def decide_task(self, id: str, verdicts: Mapping[str, Verdict], *, by: str) -> Task:
         """Decide every call a task waits for, and wait as whoever sent it did."""
         for call, verdict in verdicts.items():
-            self.answer(call, run=id, granted=verdict.granted, by=by, reason=verdict.reason)
+            self.runs.answer(call, run=id, granted=verdict.granted, by=by, reason=verdict.reason)
         return await self._after_answer(id)
 
     async def answer_task(self, id: str, *, granted: bool, by: str, reason: str) -> Task:
         """Decide what a task waits for, and wait as whoever sent it did."""
-        call = next((call for run, call in self.waiting() if run == id), None)
+        call = next((call for run, call in self.runs.waiting() if run == id), None)
         if call is None:
             raise NotFoundError(f"Task {id} waits for nothing")
-        self.answer(call.id, run=id, granted=granted, by=by, reason=reason)
+        self.runs.answer(call.id, run=id, granted=granted, by=by, reason=reason)
         return await self._after_answer(id)
 
     async def _after_answer(self, id: str) -> Task:
@@ -245,7 +203,7 @@ class AgentService:
     async def _settled(self, id: str, work: asyncio.Task[None]) -> None:
         """Until a task is over or waits for a person. Whoever asked may go away; it is on record and goes on."""
         while not work.done():
-            if any(run == id for run, _ in self.waiting()):
+            if any(run == id for run, _ in self.runs.waiting()):
                 return
             await asyncio.wait([work], timeout=APPROVAL_POLL_SECONDS)
 
@@ -355,7 +313,7 @@ class AgentService:
         if resumed:
             run.record(Event(EventType.LOOP_STARTED, {"goal": text}, session=task.session, run=id))
         # An autonomous task stops at a step and is taken up again; whoever waits for a synchronous one gets it whole.
-        state = await self._drive(run, Control(self._stopping if task.autonomous else asyncio.Event()))
+        state = await self.runs.drive(run, Control(self._stopping if task.autonomous else asyncio.Event()))
         if not loop.over(state):
             return  # The process stops; the next one goes on.
         if loop.ended_badly(state):
